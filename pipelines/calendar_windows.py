@@ -1,0 +1,116 @@
+"""Which windows are due, held or void: the calendar of tables, clocks and declarations. No I/O, no Beam."""
+
+from dataclasses import dataclass
+from typing import Iterator, Mapping, Optional, Sequence
+
+import numpy as np
+
+from pipelines.work_store import Clock
+from schemas.counts import WindowKey
+from schemas.policy import Table
+from transforms.privacy.times import Zone, publication_time, window_name
+
+DAY = 86_400_000
+FOREVER = 1 << 62
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One source of a table, with what is known of its time; `ended` sources hold nothing back."""
+
+    source: str
+    clock: Clock
+    ended: bool
+
+
+@dataclass(frozen=True)
+class DueWindow:
+    """A window whose time has come: `void` is the reason it is never published, else empty."""
+
+    key: WindowKey
+    completeness: str
+    reason: str
+    void: str
+
+
+def day_number(iso: str) -> int:
+    """Days since 1970 of an ISO date."""
+    return int(np.datetime64(iso, "D").astype(np.int64))
+
+
+def day_of(instant: int, zone: Zone) -> int:
+    """The civil day number of an instant."""
+    return int(zone.day_of(np.array([instant], np.int64))[0])
+
+
+def since_day(feed: Feed, zone: Zone) -> tuple[Optional[int], bool]:
+    """The first civil day from which a source is complete, and whether that is only the default."""
+    if feed.clock.complete_from:
+        return day_number(feed.clock.complete_from), False
+    if feed.clock.first_arrival is None:
+        return None, True
+    return day_of(feed.clock.first_arrival, zone), True
+
+
+def _bounds(table: Table, number: int, zone: Zone) -> tuple[int, int]:
+    start = zone.start_of_day if table.grain == "day" else zone.start_of_month
+    return start(number), start(number + 1)
+
+
+def window_key(table: Table, number: int) -> WindowKey:
+    """The key of a table's civil day or month number."""
+    return WindowKey(table.name, window_name(table.grain, number), window_name(table.grain, number + 1))
+
+
+def number_at(table: Table, day: int) -> int:
+    """The window number (day or month since 1970) that holds a civil day number."""
+    if table.grain == "day":
+        return day
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
+
+
+def due_windows(table: Table, feeds: Sequence[Feed], zone: Zone) -> Iterator[DueWindow]:
+    """The windows of a table that all its sources have passed, oldest first.
+
+    A window is proven complete when every source's clock has reached its publication time, and
+    declared complete when the operator's word covers its last day. One that begins before a source
+    is complete is void.
+    """
+    active = [feed for feed in feeds if not feed.ended or feed.clock.first_arrival is not None]
+    since = [since_day(feed, zone) for feed in active]
+    if not active or any(day is None for day, _ in since):
+        return
+    begins = max(day for day, _ in since if day is not None)
+    is_default = all(default for day, default in since if day == begins)
+    clock = min(FOREVER if feed.ended else (feed.clock.clock or 0) for feed in active)
+    through = min(
+        FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active
+    )
+    last = max(feed.clock.last_event or 0 for feed in active)
+    first = min(
+        day_of(feed.clock.first_arrival, zone) for feed in active if feed.clock.first_arrival is not None
+    )
+    number = number_at(table, min(first, begins))
+    while True:
+        start, end = _bounds(table, number, zone)
+        proven = clock >= publication_time(end, table.horizon)
+        declared = day_of(end - 1, zone) <= through
+        if start > last or not (proven or declared):
+            return
+        void = ""
+        if day_of(start, zone) < begins:
+            origin = "default " if is_default else ""
+            void = f"{origin}complete_from {window_name('day', begins)}"
+        reason = "" if proven else f"complete_through {window_name('day', min(through, day_of(last, zone) + 3))}"
+        yield DueWindow(window_key(table, number), "complete" if proven else "partial-declared", reason, void)
+        number += 1
+
+
+def releasing_day(held: Sequence[WindowKey], last_event: Mapping[str, int], zone: Zone) -> Optional[str]:
+    """The `--complete-through` date that would release the most held windows, if any may be declared."""
+    if not last_event:
+        return None
+    limit = min(day_of(instant, zone) for instant in last_event.values()) + 3
+    ends = [day_number(key.end) - 1 for key in held]
+    allowed = [day for day in ends if day <= limit]
+    return window_name("day", max(allowed)) if allowed else None

@@ -1,0 +1,48 @@
+"""The one way from a keyring's path to open keys: what travels is a path, what is opened stays in the process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.keyring import Keyring
+from transforms.privacy.tokens import MonthKey
+
+
+class OpenKeys:
+    """The keys of one tenant; read once each, made when a month has none."""
+
+    def __init__(self, keyring: Keyring, tenant: str, store_id: str, now: int) -> None:
+        self._keyring = keyring
+        self._tenant = tenant
+        self._store_id = store_id
+        self._now = now
+        self._months: dict[str, MonthKey] = {}
+
+    def month(self, month: str) -> MonthKey:
+        """The token key of a month (YYYY-MM)."""
+        if month not in self._months:
+            self._months[month] = self._keyring.token_key(self._tenant, month, now_ms=self._now)
+        return self._months[month]
+
+    def noise(self, month: str) -> bytes:
+        """The noise key of a month; KeyringError when it was destroyed."""
+        key = self._keyring.noise_key(self._tenant, month, self._store_id, create=True)
+        assert key is not None  # noqa: S101 - create=True gives one or raises
+        return key
+
+    def seen(self) -> bytes:
+        """The key of reject tags."""
+        return self._keyring.store_key()
+
+
+@dataclass(frozen=True)
+class KeyringAt:
+    """Names a keyring: may be pickled, holds no key."""
+
+    directory: str
+    tenant: str
+    store_id: str
+    now: int
+
+    def open(self) -> OpenKeys:
+        """Open it, on the worker."""
+        return OpenKeys(Keyring(Path(self.directory)), self.tenant, self.store_id, self.now)

@@ -1,0 +1,145 @@
+"""The batch loop: read a bounded batch, run the graph, commit everything in one transaction.
+
+The order of the steps is the correctness argument: nothing is marked read before its tallies are
+committed with it, and a tally is a set, so reading again changes nothing.
+"""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Iterable, Mapping, Optional, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import outputs
+from pipelines.crash_points import crash_point
+from pipelines.exchange import Exchange, ExchangedLookups
+from pipelines.graph import release_tallies, tally_events
+from pipelines.keys import KeyringAt
+from pipelines.work_store import Position, WorkStore
+from schemas.chunks import RawChunk
+from schemas.counts import ReleasedTable, Tally, WindowKey
+from schemas.policy import PrivacyPolicy
+from schemas.source import SourceRules
+from transforms.decode import Decoding, Lookups
+from transforms.keys import OpensKeys
+from transforms.tally import SealTallies, merge, open_tally
+
+OPEN, VERIFY = "open", "verify"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one run of the loop is given; nothing in it is secret but the lookups."""
+
+    tenant: str
+    policy: PrivacyPolicy
+    sources: tuple[SourceRules, ...]
+    keyring: KeyringAt
+    lookups: Mapping[str, Lookups]
+    recipient: bytes
+    now: int
+    day: str
+
+
+def pipeline() -> beam.Pipeline:
+    """A pipeline on the one runner that is pinned: bare DirectRunner changes engine behind one's back."""
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    return beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--no_save_main_session"]))
+
+
+def build_tally_graph(root: beam.Pipeline, given: Decoding, name: str, keyring: OpensKeys) -> None:
+    """From the exchange's chunks to its tallies, rejects and spans."""
+    chunks = root | "Exchange" >> beam.Create([name]) | "TakeChunks" >> outputs.TakeChunks()
+    tallied = tally_events(chunks, given)
+    _ = (
+        tallied.tallies
+        | "SealTallies" >> SealTallies(keyring)
+        | "KeepTallies" >> outputs.KeepTallies(name)
+    )
+    _ = tallied.rejects | "KeepRejects" >> outputs.KeepRejects(name)
+    _ = tallied.spans | "KeepSpans" >> outputs.KeepSpans(name)
+
+
+def build_release_graph(
+    root: beam.Pipeline, policy: PrivacyPolicy, tenant: str, name: str, keyring: Optional[OpensKeys]
+) -> None:
+    """From the exchange's merged tallies to released tables."""
+    merged = root | "Exchange" >> beam.Create([name]) | "TakeMerged" >> outputs.TakeMerged()
+    _ = release_tallies(merged, policy, tenant, keyring) | "WriteCounts" >> outputs.WriteCounts(name)
+
+
+def run_batch(
+    job: Job,
+    store: WorkStore,
+    *,
+    source: str,
+    chunks: tuple[RawChunk, ...],
+    position: Position,
+    batch_name: str,
+    published: frozenset[tuple[str, str]],
+) -> None:
+    """Run the graph over some chunks of one source and commit what came of it.
+
+    Args:
+      position: of the file after these chunks.
+      published: (table, window start) pairs that are in the ledger: their acts go to the verify lane.
+    """
+    with Exchange(chunks=chunks, lookups=job.lookups) as given:
+        root = pipeline()
+        decoding = Decoding(
+            tenant=job.tenant,
+            policy=job.policy,
+            sources=tuple(rules for rules in job.sources if rules.name == source),
+            keyring=job.keyring,
+            lookups=ExchangedLookups(given.name),
+            recipient=job.recipient,
+            now=job.now,
+            day=job.day,
+        )
+        build_tally_graph(root, decoding, given.name, job.keyring)
+        result = root.run()
+        result.wait_until_finish()
+        counts = _counts(result)
+    crash_point("graph-run")
+    lanes = {t.key: VERIFY if (t.key.table, t.key.start) in published else OPEN for t in given.tallies}
+    with store.transaction() as transaction:
+        transaction.append(lanes, sorted(given.tallies, key=lambda t: t.key))
+        crash_point("tallies-appended")
+        for span in given.spans:
+            for lane in (OPEN, VERIFY):
+                transaction.widen(lane, span)
+        transaction.keep_rejects(batch_name, job.day, given.rejects)
+        for lane in (OPEN, VERIFY):
+            transaction.count(lane, counts)
+        transaction.advance(source, position)
+        crash_point("positions-advanced")
+    crash_point("batch-committed")
+
+
+def release_windows(job: Job, store: WorkStore, lane: str, due: Sequence[WindowKey]) -> list[ReleasedTable]:
+    """Merge the tallies of these windows and apply disclosure control; writes nothing."""
+    keys = job.keyring.open()
+    table_of = {table.name for table in job.policy.tables}
+
+    def merged(key: WindowKey) -> Tally:
+        month = keys.month(key.month)
+        tallies = [open_tally(key, blob, month) for blob in store.blobs(lane, key)]
+        return merge(tallies) if tallies else Tally.empty(key)
+
+    with Exchange(due=tuple(key for key in due if key.table in table_of), merged=merged) as given:
+        root = pipeline()
+        keyring = job.keyring if job.policy.noise_scale else None
+        build_release_graph(root, job.policy, job.tenant, given.name, keyring)
+        root.run().wait_until_finish()
+    return given.released
+
+
+def _counts(result: object) -> Mapping[tuple[str, str], int]:
+    counts: Counter[tuple[str, str]] = Counter()
+    counters: Iterable[object] = result.metrics().query()["counters"]  # type: ignore[attr-defined]
+    for counter in counters:
+        name = counter.key.metric  # type: ignore[attr-defined]
+        counts[name.namespace, name.name] += counter.committed  # type: ignore[attr-defined]
+    return {key: amount for key, amount in counts.items() if amount}

@@ -1,0 +1,36 @@
+"""Raw messages as a source delivered them, some thousand at a time. Personal data: `repr` shows none of it."""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+
+@dataclass(frozen=True, repr=False)
+class RawChunk:
+    """Raw messages of one source.
+
+    Attributes:
+      source: the configured source's name.
+      header: what every message needs to be read: the header line (TSV) or file header (Avro); else empty.
+      messages: one per message; an Avro message is one block of records.
+      form: lines, kcat, pubsub, tsv or avro: how a message is wrapped.
+      truncated: whether the file ended inside what would have been the next message.
+    """
+
+    source: str
+    header: bytes
+    messages: Tuple[bytes, ...]
+    form: str = "lines"
+    truncated: bool = False
+
+    def __repr__(self) -> str:
+        return "RawChunk(<redacted>)"
+
+
+@dataclass(frozen=True)
+class ArrivalSpan:
+    """How far a chunk moves its source's clock: first and last effective arrival, last event time (ms UTC)."""
+
+    source: str
+    first_arrival: int
+    last_arrival: int
+    last_event: int

@@ -1,0 +1,65 @@
+"""Decoded events as columns: the only batch that holds identifiers."""
+
+from dataclasses import dataclass, replace
+from typing import Mapping, Tuple
+
+import numpy as np
+
+UNKNOWN_BIRTH = np.iinfo(np.int32).min
+ABSENT = -1
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PersonalBatch:
+    """Accepted events of one kind from one source; every array has one entry per event. Personal data.
+
+    Attributes:
+      source: configured source name; acts are distinct within it.
+      namespace: patron ids are comparable within it.
+      kind: event kind.
+      patron_ids: normalised patron ids, each once.
+      patron: int32, position in `patron_ids`; ABSENT when the event names no patron.
+      act_ids: the source's own id of each act.
+      occurred_at: int64 ms UTC.
+      arrived_at: int64 ms UTC, effective arrival.
+      retract: bool, whether the event takes its act out again.
+      part: int8, position of the action / change in the kind's list of parts.
+      birth_day: int32 days since 1970; UNKNOWN_BIRTH when absent.
+      late_everywhere: bool, late for every table it could feed: no key is asked for it.
+      codes: base dimension -> int32 position in the policy's list; ABSENT when the event has none.
+    """
+
+    source: str
+    namespace: str
+    kind: str
+    patron_ids: Tuple[str, ...]
+    patron: np.ndarray
+    act_ids: Tuple[str, ...]
+    occurred_at: np.ndarray
+    arrived_at: np.ndarray
+    retract: np.ndarray
+    part: np.ndarray
+    birth_day: np.ndarray
+    late_everywhere: np.ndarray
+    codes: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.act_ids)
+
+    def __repr__(self) -> str:
+        return "PersonalBatch(<redacted>)"
+
+    def take(self, rows: np.ndarray) -> "PersonalBatch":
+        """The batch of these rows (int positions), in that order."""
+        return replace(
+            self,
+            patron=self.patron[rows],
+            act_ids=tuple(self.act_ids[row] for row in rows.tolist()),
+            occurred_at=self.occurred_at[rows],
+            arrived_at=self.arrived_at[rows],
+            retract=self.retract[rows],
+            part=self.part[rows],
+            birth_day=self.birth_day[rows],
+            late_everywhere=self.late_everywhere[rows],
+            codes={name: column[rows] for name, column in self.codes.items()},
+        )

@@ -1,0 +1,117 @@
+"""Which acts stand, how many people and acts a cell has, and which numbers may be published."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+TOTAL_PEOPLE = 5  # a total needs this many times k people
+TOTAL_SHARE = 10  # and no contributor with more than one part in this many
+
+
+class CellCounts(NamedTuple):
+    """Per cell, ascending; every array is int64 of the same length.
+
+    Attributes:
+      cell: cell code.
+      patrons: distinct patrons, summed over namespaces.
+      largest_space_patrons: distinct patrons of the namespace that has most: what k is held to.
+      acts: acts, at most C of a patron.
+      total: acts, unclipped.
+      largest_contributor: acts of the patron who has most.
+    """
+
+    cell: np.ndarray
+    patrons: np.ndarray
+    largest_space_patrons: np.ndarray
+    acts: np.ndarray
+    total: np.ndarray
+    largest_contributor: np.ndarray
+
+
+def _halves(tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """16-byte tags as two uint64 columns, big-endian, so that their order is the byte order."""
+    pairs = np.ascontiguousarray(tags).view(">u8").astype(np.uint64).reshape(len(tags), 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def standing(
+    act: np.ndarray, order: np.ndarray, retract: np.ndarray, n: np.ndarray, cell: np.ndarray, token: np.ndarray
+) -> np.ndarray:
+    """The rows that stand: of one act the latest, unless that takes the act out again.
+
+    The latest is by effective arrival; ties fall to the retraction, then to the larger value, then to
+    the larger cell and token: never to a position, so that any order of the same rows gives the same.
+
+    Args:
+      act: (n, 16) uint8. order: int64. retract: bool. n: int64. cell: int64. token: (n, 16) uint8.
+
+    Returns:
+      int64 row positions, in the order of the act tags.
+    """
+    if not len(act):
+        return np.empty(0, np.int64)
+    act_high, act_low = _halves(act)
+    by_act = np.lexsort((act_low, act_high))
+    high, low = act_high[by_act], act_low[by_act]
+    same = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
+    if same.any():
+        # Only acts that occur more than once need the full order.
+        repeated = np.zeros(len(act), bool)
+        repeated[1:] |= same
+        repeated[:-1] |= same
+        rows = by_act[repeated]
+        token_high, token_low = _halves(token[rows])
+        full = np.lexsort(
+            (token_low, token_high, cell[rows], n[rows], retract[rows], order[rows], act_low[rows], act_high[rows])
+        )
+        by_act[repeated] = rows[full]
+    last = np.append(~same, True)  # noqa: FBT003 - the last row ends its act
+    rows = by_act[last]
+    kept: np.ndarray = rows[~retract[rows] & (n[rows] > 0)]
+    return kept
+
+
+def count_cells(cell: np.ndarray, token: np.ndarray, space: np.ndarray, n: np.ndarray, clip: int) -> CellCounts:
+    """Count people and acts per cell.
+
+    Args:
+      cell: int64. token: (n, 16) uint8, comparable within a cell. space: uint8 namespace. n: int64.
+      clip: C, the most acts of one patron that count in one cell.
+    """
+    if not len(cell):
+        empty = np.empty(0, np.int64)
+        return CellCounts(empty, empty, empty, empty, empty, empty)
+    high, low = _halves(token)
+    order = np.lexsort((low, high, space, cell))
+    cell, space, high, low, n = cell[order], space[order], high[order], low[order], n[order]
+    new_cell = np.append(True, cell[1:] != cell[:-1])  # noqa: FBT003 - the first row begins a cell
+    new_space = new_cell | np.append(True, space[1:] != space[:-1])  # noqa: FBT003
+    new_person = new_space | np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))  # noqa: FBT003
+    people = np.flatnonzero(new_person)
+    per_person = np.add.reduceat(n, people)
+    cells = np.flatnonzero(new_cell[people])
+    spaces = np.flatnonzero(new_space[people])
+    per_space = np.diff(np.append(spaces, len(people)))
+    return CellCounts(
+        cell=cell[people[cells]].astype(np.int64),
+        patrons=np.diff(np.append(cells, len(people))).astype(np.int64),
+        largest_space_patrons=np.maximum.reduceat(per_space, np.flatnonzero(new_cell[people[spaces]])).astype(np.int64),
+        acts=np.add.reduceat(np.minimum(per_person, clip), cells).astype(np.int64),
+        total=np.add.reduceat(per_person, cells).astype(np.int64),
+        largest_contributor=np.maximum.reduceat(per_person, cells).astype(np.int64),
+    )
+
+
+def is_publishable(people: int, k: int) -> bool:
+    """At least k distinct patrons of one namespace. Source: CMS cell size suppression (no 1-10); ONS."""
+    return people >= k
+
+
+def is_total_publishable(people: int, k: int, total: int, largest: int) -> bool:
+    """An unclipped total: 5k people or more, and nobody with more than a tenth of it."""
+    return people >= TOTAL_PEOPLE * k and largest * TOTAL_SHARE <= total
+
+
+def round_to_10(value: int) -> int:
+    """The nearest ten, half up."""
+    return (value + 5) // 10 * 10

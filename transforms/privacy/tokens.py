@@ -1,0 +1,180 @@
+"""Keyed tokens: who a patron is, inside the job and nowhere else.
+
+    id -> normalize -> BLAKE3 keyed, 16 bytes -> AES-128 under the window's key, bound to the cell
+
+Keys are independent random bytes per tenant and month; subkeys come from `derive_key` with a constant
+context. Source: BLAKE3 specification, sections 2.3 and 7.8; docs/privacy-model.md.
+"""
+
+import hashlib
+import re
+import struct
+import unicodedata
+from typing import NoReturn, Sequence, Union
+
+import numpy as np
+from blake3 import blake3
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+_CONTEXT = "carrel 2026-11-23 patron token subkey v1"
+_KEY_BYTES = 32
+_TOKEN_BYTES = 16
+_LONGEST_ID = 64
+
+# Keys that somebody could guess: what documentation, tests and empty files are made of.
+_KNOWN_KEYS = frozenset(
+    [
+        bytes(range(_KEY_BYTES)),
+        bytes(range(_KEY_BYTES - 1, -1, -1)),
+        b"0123456789abcdef" * 2,
+        b"0123456789ABCDEF" * 2,
+        blake3(b"").digest(),
+        hashlib.sha256(b"").digest(),
+    ]
+)
+
+
+class WeakKeyError(ValueError):
+    """A key that must not be used; the text never shows it."""
+
+
+class IdRefused(ValueError):  # noqa: N818 - an outcome for one id, not a fault of the program
+    """A patron id that does not fit its profile; the text never shows it."""
+
+
+class MonthKey:
+    """The secret of one month. Shows no byte, cannot be pickled or copied.
+
+    Args:
+      month: YYYY-MM.
+      secret: 32 random bytes.
+
+    Raises:
+      WeakKeyError: wrong length, or a key that is known.
+    """
+
+    __slots__ = ("_secret", "month")
+
+    def __init__(self, month: str, secret: bytes) -> None:
+        check_key(secret)
+        self.month = month
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"MonthKey({self.month}, <secret>)"
+
+    def __reduce__(self) -> NoReturn:
+        message = "MonthKey: keys are opened in DoFn.setup, never serialized"
+        raise TypeError(message)
+
+    def __copy__(self) -> NoReturn:
+        self.__reduce__()
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        self.__reduce__()
+
+
+def check_key(secret: bytes) -> None:
+    """Refuse a key that is short or known.
+
+    Raises:
+      WeakKeyError: not 32 bytes, all bytes equal, or a published test key.
+    """
+    if len(secret) != _KEY_BYTES:
+        message = "key: need 32 bytes; destroy it and let a new one be made"
+        raise WeakKeyError(message)
+    if len(set(secret)) == 1 or secret in _KNOWN_KEYS:
+        message = "key: this is a known test key; destroy it and let a new one be made"
+        raise WeakKeyError(message)
+
+
+def length_prefixed(*parts: Union[str, bytes]) -> bytes:
+    """Join parts so that ("ab", "c") and ("a", "bc") differ: 4 bytes big-endian length before each."""
+    encoded = (part.encode() if isinstance(part, str) else part for part in parts)
+    return b"".join(struct.pack(">I", len(part)) + part for part in encoded)
+
+
+def subkey(key: MonthKey, purpose: str, *labels: str) -> bytes:
+    """Derive the 32-byte key of one purpose; tenant, namespace and window are labels, never context."""
+    material = key._secret + length_prefixed(purpose, *labels)  # noqa: SLF001 - the one reader of the secret
+    return blake3(material, derive_key_context=_CONTEXT).digest()
+
+
+def normalize(ref: str, profile: str) -> str:
+    """Bring a patron id into the one form that is tokenized.
+
+    Args:
+      ref: the id as the source wrote it.
+      profile: `opaque` (case matters), `codabar14` (digits with check digit, start and stop letters
+        dropped), `int` (leading zeros dropped), `email-like` (case folded).
+
+    Raises:
+      IdRefused: empty, too long, mixed with control characters, or not of the profile.
+      ValueError: unknown profile.
+    """
+    if len(ref) > _LONGEST_ID or "\0" in ref:
+        raise IdRefused
+    # Plain ASCII without spaces is already in normal form: nearly every id there is.
+    form = ref if ref.isascii() and ref.isalnum() else _clean(ref)
+    if not form:
+        raise IdRefused
+    match profile:
+        case "opaque":
+            return form
+        case "email-like":
+            return form.casefold()
+        case "int":
+            if not (form.isascii() and form.isdigit()):
+                raise IdRefused
+            return form.lstrip("0") or "0"
+        case "codabar14":
+            digits = re.sub(r"^[A-D](.*)[A-D]$", r"\1", form, flags=re.IGNORECASE)
+            if not re.fullmatch(r"[0-9]{14}", digits) or not _luhn(digits):
+                raise IdRefused
+            return digits
+    message = "id_profile: need opaque, codabar14, int or email-like"
+    raise ValueError(message)
+
+
+def _clean(ref: str) -> str:
+    """NFKC without spaces, format and control characters; refuses more than one script."""
+    form = "".join(
+        char for char in unicodedata.normalize("NFKC", ref) if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc")
+    )
+    scripts = {unicodedata.name(char, "UNNAMED").split(" ")[0] for char in form if char.isalpha()}
+    if len(scripts) > 1:
+        raise IdRefused
+    return form
+
+
+def _luhn(digits: str) -> bool:
+    """The mod-10 check digit of library cards."""
+    doubled = [int(digit) * (2 - at % 2) for at, digit in enumerate(digits)]
+    return sum(number // 10 + number % 10 for number in doubled) % 10 == 0
+
+
+def tokenize(ids: Sequence[str], key: bytes) -> np.ndarray:
+    """Keyed BLAKE3 of each id, as (n, 16) uint8."""
+    pack = struct.Struct(">I").pack
+    encoded = [one.encode() for one in ids]
+    digests = [blake3(pack(len(one)) + one, key=key).digest(length=_TOKEN_BYTES) for one in encoded]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), _TOKEN_BYTES)
+
+
+def rekey(tokens: np.ndarray, cells: np.ndarray, window_key: bytes) -> np.ndarray:
+    """Bind tokens to their window and cell: AES-128(window key, token XOR pad(cell)), (n, 16) uint8.
+
+    One block per row, so one call serves the whole column; equal (token, cell) stay equal, and a
+    token in two cells or two windows cannot be compared.
+    """
+    pads = np.zeros((len(cells), _TOKEN_BYTES), np.uint8)
+    pads[:, 8:] = cells.astype(">i8").view(np.uint8).reshape(len(cells), 8)
+    return encipher(tokens ^ pads, window_key)
+
+
+def encipher(tags: np.ndarray, window_key: bytes) -> np.ndarray:
+    """AES-128 of each 16-byte tag under the window's key, (n, 16) uint8. A permutation: nothing collides."""
+    # ECB is right here and only here: each row is one block, and equal rows must stay equal.
+    encryptor = Cipher(algorithms.AES128(window_key), modes.ECB()).encryptor()  # noqa: S305
+    blocks = encryptor.update(np.ascontiguousarray(tags).tobytes())
+    return np.frombuffer(blocks, np.uint8).reshape(len(tags), _TOKEN_BYTES)
