@@ -30,7 +30,7 @@ class OutputError(ValueError):
 
 @dataclass(frozen=True)
 class CountsView:
-    """Released numbers as a rectangle: `lines` in order, each as long as `columns`; None is an empty field."""
+    """Released numbers as a rectangle: each of `lines` is as long as `columns`; None is an empty field."""
 
     columns: tuple[str, ...]
     lines: tuple[tuple[Value, ...], ...]
@@ -80,7 +80,9 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
         place = (row.tenant, row.table_name, row.window_start, row.cell, row.measure)
         if place not in last or last[place].revision < row.revision:
             last[place] = row
-    cells: dict[str, dict[str, str]] = {cell: json.loads(cell) for cell in {row.cell for row in last.values()}}
+    cells: dict[str, dict[str, str]] = {
+        cell: json.loads(cell) for cell in {row.cell for row in last.values()}
+    }
     dimensions = tuple(sorted({name for codes in cells.values() for name in codes}))
     several = len({row.table_name for row in last.values()}) > 1
     columns = (*(("table_name",) if several else ()), *_FIRST, *dimensions, *_LAST)
@@ -93,23 +95,32 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
         window = (row.table_name, row.window_start, row.window_end)
         return (*window, *(codes.get(name, "") for name in dimensions), row.measure, row.tenant)
 
-    margins = {mechanism: margin_95(mechanism) for mechanism in sorted({row.mechanism for row in last.values()})}
+    margins = {
+        mechanism: margin_95(mechanism) for mechanism in sorted({row.mechanism for row in last.values()})
+    }
     shown = {name: (labels or {}).get(name, {}) for name in dimensions}
     lines: list[tuple[Value, ...]] = []
     for row in sorted(last.values(), key=order):
         codes = cells[row.cell]
         named = [shown[name].get(codes[name], codes[name]) if name in codes else None for name in dimensions]
         # A structural zero is exact by policy; a withheld number has no margin.
-        margin = margins[row.mechanism] if row.status == "published" else (0 if row.value is not None else None)
+        margin = (
+            margins[row.mechanism] if row.status == "published" else (0 if row.value is not None else None)
+        )
         head = (row.table_name,) if several else ()
-        lines.append((*head, row.window_start, row.window_end, *named, row.measure, row.value, margin, row.status))
+        lines.append(
+            (*head, row.window_start, row.window_end, *named, row.measure, row.value, margin, row.status)
+        )
     return CountsView(columns, tuple(lines))
 
 
-def write_counts(view: CountsView, style: str, output: Optional[Path] = None, stream: Optional[TextIO] = None) -> None:
+def write_counts(
+    view: CountsView, style: str, output: Optional[Path] = None, stream: Optional[TextIO] = None
+) -> None:
     """Write the counts to a file (whole or not at all) or to a stream.
 
     Args:
+      view: from `arrange`.
       style: one of `FORMATS`.
       output: the file, replaced by rename; without it `stream` is written.
       stream: default standard output.
@@ -162,7 +173,9 @@ def _write_csv(view: CountsView, stream: TextIO) -> None:
 
 
 def _write_json(view: CountsView, stream: TextIO) -> None:
-    lines = (json.dumps(dict(zip(view.columns, line, strict=True)), ensure_ascii=False) for line in view.lines)
+    lines = (
+        json.dumps(dict(zip(view.columns, line, strict=True)), ensure_ascii=False) for line in view.lines
+    )
     stream.write("[\n" + ",\n".join(lines) + "\n]\n" if view.lines else "[]\n")
 
 
@@ -181,8 +194,8 @@ def _write_table(view: CountsView, stream: TextIO) -> None:
 
 
 def _write_parquet(view: CountsView, file: IO[bytes]) -> None:
-    import pyarrow as pa  # noqa: PLC0415 - slow to import
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # type: ignore[import-untyped] # noqa: PLC0415 - slow to import
+    import pyarrow.parquet as pq  # type: ignore[import-untyped] # noqa: PLC0415
 
     schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in view.columns])
     columns = [

@@ -128,17 +128,17 @@ def _names(row: type) -> str:
 
 _LEDGER_COLUMNS, _COUNT_COLUMNS = _names(LedgerRow), _names(CountRow)
 _INSERT_LEDGER = (
-    f"INSERT OR REPLACE INTO release_ledger({_LEDGER_COLUMNS}) "  # noqa: S608 - names of our own columns
+    f"INSERT OR REPLACE INTO release_ledger({_LEDGER_COLUMNS}) "
     f"VALUES({', '.join('?' * len(fields(LedgerRow)))})"
 )
 _INSERT_COUNT = (
-    f"INSERT INTO released_counts({_COUNT_COLUMNS}) "  # noqa: S608 - names of our own columns
+    f"INSERT INTO released_counts({_COUNT_COLUMNS}) "
     f"VALUES({', '.join('?' * len(fields(CountRow)))})"
 )
 
 
 def release_id(tenant: str, table: str, window_start: str, revision: int) -> str:
-    """The id of one release: 32 hex characters, BLAKE3 of the length-prefixed parts."""
+    """Name one release: 32 hex characters, BLAKE3 of the length-prefixed parts."""
     hasher = blake3()
     for part in (tenant, table, window_start, str(revision)):
         encoded = part.encode()
@@ -192,7 +192,7 @@ class CountsStore:
         self._path = path
         self._lock = threading.RLock()
         if not create and not path.is_file():
-            message = f"counts store {path}: there is no such file; run `carrel replay` first or correct counts_store"
+            message = f"counts store {path}: no such file; run `carrel replay` first or correct counts_store"
             raise StoreError(message)
         try:
             self._db = sqlite3.connect(
@@ -212,9 +212,12 @@ class CountsStore:
 
     def _prepare(self, *, create: bool) -> str:
         with self._lock, self._explaining():
-            tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            found = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            tables = {name for (name,) in found}
             if "released_counts" not in tables and (tables or not create):
-                message = f"counts store {self._path}: not a counts store; correct counts_store or move the file away"
+                message = (
+                    f"counts store {self._path}: another kind of file; correct counts_store or move it away"
+                )
                 raise StoreError(message)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -224,10 +227,11 @@ class CountsStore:
                     self._db.execute(statement)
                 self._db.execute("INSERT OR IGNORE INTO store_meta VALUES('version', ?)", (_VERSION,))
                 # The id keeps noise keys from being used with another, empty store.
-                self._db.execute("INSERT OR IGNORE INTO store_meta VALUES('store_id', ?)", (secrets.token_hex(16),))
+                store_id = secrets.token_hex(16)
+                self._db.execute("INSERT OR IGNORE INTO store_meta VALUES('store_id', ?)", (store_id,))
             meta = dict(self._db.execute("SELECT key, value FROM store_meta"))
         if meta.get("version") != _VERSION or not meta.get("store_id"):
-            message = f"counts store {self._path}: written by another release; use that release or migrate the file"
+            message = f"counts store {self._path}: written by another release; use that release or migrate it"
             raise StoreError(message)
         return str(meta["store_id"])
 
@@ -235,7 +239,10 @@ class CountsStore:
         return self
 
     def __exit__(
-        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
     ) -> None:
         self.close()
 
@@ -246,18 +253,20 @@ class CountsStore:
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        unwritable = "cannot be written; give this user write access to the file and its folder"
+        held = "another process holds it; wait for it to end and run again"
         what = {
             sqlite3.SQLITE_FULL: "the disk is full; free space and run again, nothing was half written",
-            sqlite3.SQLITE_READONLY: "cannot be written; give this user write access to the file and its folder",
-            sqlite3.SQLITE_PERM: "cannot be written; give this user write access to the file and its folder",
-            sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that the folder exists and that this user may write in it",
-            sqlite3.SQLITE_BUSY: "another process holds it; wait for it to end and run again",
-            sqlite3.SQLITE_LOCKED: "another process holds it; wait for it to end and run again",
-            sqlite3.SQLITE_NOTADB: "not a SQLite file or corrupt; restore it from a backup or correct counts_store",
+            sqlite3.SQLITE_READONLY: unwritable,
+            sqlite3.SQLITE_PERM: unwritable,
+            sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and can be written",
+            sqlite3.SQLITE_BUSY: held,
+            sqlite3.SQLITE_LOCKED: held,
+            sqlite3.SQLITE_NOTADB: "not a SQLite file, or corrupt; restore it or correct counts_store",
             sqlite3.SQLITE_CORRUPT: "corrupt; restore it from a backup",
-            sqlite3.SQLITE_IOERR: "the disk reports an error; check the disk, then restore from a backup if need be",
-            sqlite3.SQLITE_CONSTRAINT: "refused a row that breaks its rules; nothing was written, report this as a bug",
-        }.get(code, "SQLite refused to work on it; check the file and restore it from a backup if need be")
+            sqlite3.SQLITE_IOERR: "the disk reports an error; check it, then restore the file if need be",
+            sqlite3.SQLITE_CONSTRAINT: "refused a row that breaks its rules; report this as a bug",
+        }.get(code, "SQLite refused to work on it; check the file, restore it if need be")
         return StoreError(f"counts store {self._path}: {what}")
 
     @contextmanager
@@ -285,17 +294,17 @@ class CountsStore:
             f"SELECT {_LEDGER_COLUMNS} FROM release_ledger WHERE {_LEDGER_KEY}",  # noqa: S608 - own names
             where,
         ).fetchone()
-        return None if found is None else LedgerRow(*found[:-1], backfill=bool(found[-1]))
+        return None if found is None else LedgerRow(*(*found[:-1], bool(found[-1])))
 
     def ledger(self, tenant: str) -> dict[tuple[str, str], LedgerRow]:
-        """The first releases of a tenant: (table, window start) -> ledger row of revision 0, in that order."""
+        """Give a tenant's first releases (revision 0), sorted: (table, window start) -> ledger row."""
         with self._lock, self._explaining():
             rows = self._db.execute(
                 f"SELECT {_LEDGER_COLUMNS} FROM release_ledger WHERE tenant = ? AND revision = 0 "  # noqa: S608
                 "ORDER BY table_name, window_start",
                 (tenant,),
             ).fetchall()
-        return {(row[1], row[2]): LedgerRow(*row[:-1], backfill=bool(row[-1])) for row in rows}
+        return {(row[1], row[2]): LedgerRow(*(*row[:-1], bool(row[-1]))) for row in rows}
 
     def begin(self, table: ReleasedTable, completeness: str, reason: str, backfill: bool) -> str:  # noqa: FBT001
         """Note that a window is being sealed; what is already in the ledger stays.
@@ -348,7 +357,7 @@ class CountsStore:
         with self._transaction():
             entry = self._ledger_row(where)
             if entry is None:
-                message = f"counts store {self._path}: a window was published before it was begun; report this as a bug"
+                message = f"counts store {self._path}: published before it was begun; report this as a bug"
                 raise StoreError(message)
             if entry.state == "void" or entry.rows_hash != rows_hash(table):
                 return "differs"
@@ -361,9 +370,13 @@ class CountsStore:
             }
             if any(rows.get(place) != row for place, row in there.items()):
                 return "differs"
-            self._db.executemany(_INSERT_COUNT, [row for place, row in sorted(rows.items()) if place not in there])
+            missing = [row for place, row in sorted(rows.items()) if place not in there]
+            self._db.executemany(_INSERT_COUNT, missing)
             if entry.state != "sealed":
-                self._db.execute(f"UPDATE release_ledger SET state = 'sealed' WHERE {_LEDGER_KEY}", where)  # noqa: S608
+                self._db.execute(
+                    f"UPDATE release_ledger SET state = 'sealed' WHERE {_LEDGER_KEY}",  # noqa: S608 - own names
+                    where,
+                )
         return "sealed"
 
     def void(self, tenant: str, kind: str, key: WindowKey, policy_hash: str, reason: str) -> None:
@@ -374,7 +387,7 @@ class CountsStore:
                 about = (kind, key.end, "void", "void", reason, policy_hash)
                 self._db.execute(_INSERT_LEDGER, (*where, *about, "", 0.0, 0, "", 0))
 
-    def record_verification(
+    def record_verification(  # noqa: PLR0913, PLR0917 - one argument a column
         self, tenant: str, table: str, window_start: str, revision: int, verdict: str, day: str
     ) -> None:
         """Append one verification; `day` is the civil day of the run, YYYY-MM-DD."""
@@ -395,11 +408,14 @@ class CountsStore:
             ).fetchall()
         return tuple(Verification(*row) for row in rows)
 
-    def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
+    def record_receipt(
+        self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str
+    ) -> None:
         """Note the destruction of a key; the same receipt twice is kept once."""
         with self._transaction():
             self._db.execute(
-                "INSERT OR IGNORE INTO key_receipts(tenant, purpose, month, why, destroyed_day) VALUES(?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO key_receipts(tenant, purpose, month, why, destroyed_day) "
+                "VALUES(?, ?, ?, ?, ?)",
                 (tenant, purpose, month, why, _iso(destroyed_day)),
             )
 

@@ -1,8 +1,8 @@
 """The dead-letter directory: refused messages, sealed, one file a batch, and a log of who opened them when.
 
-A line is the reject's clear part with the sealed bytes added at its end, so that the exact bytes the sealing
-is bound to can be cut out again. `access.log` is a hash chain: a changed or removed entry breaks it (a log cut
-at its end, or replaced whole, cannot be seen from inside the directory).
+A line is the reject's clear part with the sealed bytes added at its end, so that the exact bytes the
+sealing is bound to can be cut out again. `access.log` is a hash chain: a changed or removed entry breaks
+it (a log cut at its end, or replaced whole, cannot be seen from inside the directory).
 """
 
 import base64
@@ -37,7 +37,7 @@ class DeadLetterError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class DeadLetterCount:
-    """How many dead letters of one day, source and reason there are: exact, for the operator's own terminal."""
+    """How many dead letters there are of one day, source and reason: exact, for the operator's terminal."""
 
     day: str
     source: str
@@ -59,8 +59,13 @@ def _iso(day: str) -> str:
 def _line(reject: SealedReject) -> bytes:
     clear = reject.clear
     fields = json.loads(clear)
-    fits = isinstance(fields, dict) and (fields.get("source"), fields.get("reason")) == (reject.source, reject.reason)
-    if not fits or "sealed" in fields or not clear.endswith(b"}") or b"\n" in clear:
+    named = (fields.get("source"), fields.get("reason")) if isinstance(fields, dict) else ()
+    if (
+        named != (reject.source, reject.reason)
+        or "sealed" in fields
+        or not clear.endswith(b"}")
+        or b"\n" in clear
+    ):
         message = "dead letters: a reject's clear part does not describe it; report this as a bug"
         raise DeadLetterError(message)
     return clear[:-1] + _SEALED + base64.b64encode(reject.sealed) + b'"}\n'
@@ -133,12 +138,11 @@ class DeadLetterDirectory:
 
     def _explained(self, error: OSError) -> DeadLetterError:
         what = error.strerror or "refused"
-        return DeadLetterError(
-            f"dead letters {self._path}: cannot be used ({what}); give this user a writable directory with space"
-        )
+        advice = "give this user a writable directory with space"
+        return DeadLetterError(f"dead letters {self._path}: cannot be used ({what}); {advice}")
 
-    def _files(self) -> list[tuple[Path, str, str]]:
-        """The dead-letter files in name order: path, day, batch name. A missing directory has none."""
+    def _files(self) -> Sequence[tuple[Path, str, str]]:
+        """Path, day and batch name of each file, in name order; a missing directory has none."""
         try:
             found = sorted(self._path.iterdir())
         except FileNotFoundError:
@@ -165,7 +169,9 @@ class DeadLetterDirectory:
                 yield day, clear, fields, sealed
 
     def _refused(self, file: Path, number: int, what: str) -> DeadLetterError:
-        return DeadLetterError(f"dead letters {file}, line {number}: {what}; move the file away and look into it")
+        return DeadLetterError(
+            f"dead letters {file}, line {number}: {what}; move the file away and look into it"
+        )
 
     def list(self) -> tuple[DeadLetterCount, ...]:
         """How many letters there are by file day, source and reason, sorted.
@@ -174,7 +180,8 @@ class DeadLetterDirectory:
           DeadLetterError: a line that this class did not write; the directory cannot be read.
         """
         try:
-            counted = Counter((day, fields["source"], fields["reason"]) for day, _, fields, _ in self._letters())
+            letters = self._letters()
+            counted = Counter((day, fields["source"], fields["reason"]) for day, _, fields, _ in letters)
         except OSError as error:
             raise self._explained(error) from None
         return tuple(DeadLetterCount(*what, letters=letters) for what, letters in sorted(counted.items()))
@@ -183,12 +190,12 @@ class DeadLetterDirectory:
         """Open every sealed letter, in file order.
 
         The access is logged before the first letter is opened, with the number of sealed letters there are.
-        Letters without sealed bytes (over the size limit, not kept) are left out: there is nothing to open and
-        nothing that vouches for their clear part.
+        Letters without sealed bytes (over the size limit, not kept) are left out: there is nothing to open
+        and nothing that vouches for their clear part.
 
         Args:
           private_key: the recipient's, 32 bytes.
-          opener: `(private key, clear, sealed) -> payload`; raises ValueError or InvalidTag when they do not fit.
+          opener: `(private key, clear, sealed) -> payload`; ValueError or InvalidTag when they do not fit.
           day: civil day of the opening, YYYY-MM-DD, for the log.
 
         Yields:
@@ -198,20 +205,25 @@ class DeadLetterDirectory:
           DeadLetterError: a forged or swapped line, an altered log, a directory that cannot be used.
         """
         try:
-            letters = [(clear, fields, sealed) for _, clear, fields, sealed in self._letters() if sealed]
-            self._log(_iso(day), "open", len(letters))
+            # Twice over the files rather than all letters in memory; the log comes before the first letter.
+            self._log(_iso(day), "open", sum(1 for *_, sealed in self._letters() if sealed))
+            at = 0
+            for _, clear, fields, sealed in self._letters():
+                if sealed:
+                    at += 1
+                    yield fields, self._opened(at, opener, private_key, clear, sealed)
         except OSError as error:
             raise self._explained(error) from None
-        for at, (clear, fields, sealed) in enumerate(letters, 1):
-            try:
-                payload = opener(private_key, clear, sealed)
-            except (ValueError, InvalidTag):
-                message = (
-                    f"dead letters {self._path}: sealed letter {at} of {len(letters)} does not open: wrong key, or its "
-                    "line was altered; check the recipient key, then look into the file"
-                )
-                raise DeadLetterError(message) from None
-            yield fields, payload
+
+    def _opened(self, at: int, opener: Opener, private_key: bytes, clear: bytes, sealed: bytes) -> bytes:
+        try:
+            return opener(private_key, clear, sealed)
+        except (ValueError, InvalidTag):
+            message = (
+                f"dead letters {self._path}: sealed letter {at} does not open: wrong key, or its line was "
+                "altered; check the recipient key, then look into the file"
+            )
+            raise DeadLetterError(message) from None
 
     def purge(self, older_than_day: str) -> int:
         """Delete whole files of days before `older_than_day`, and unfinished ones.
@@ -254,7 +266,7 @@ class DeadLetterDirectory:
             raise self._explained(error) from None
 
     def _follow(self, log: bytes) -> tuple[int, str]:
-        """Number of entries and the hash that the next one names."""
+        """Check the chain; gives the number of entries and the hash that the next one names."""
         previous, entries = _NO_ENTRY, 0
         for line in log.splitlines(keepends=True):
             try:
@@ -262,7 +274,8 @@ class DeadLetterDirectory:
             except (ValueError, KeyError, TypeError):
                 sound = False
             if not sound:
-                message = f"dead letters {self._path / ACCESS_LOG}: the chain is broken; keep the file elsewhere and ask who changed it"
+                what = "the chain is broken; keep the file elsewhere and ask who changed it"
+                message = f"dead letters {self._path / ACCESS_LOG}: {what}"
                 raise DeadLetterError(message)
             previous, entries = blake3(line).hexdigest(), entries + 1
         return entries, previous

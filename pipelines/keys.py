@@ -25,7 +25,7 @@ class OpenKeys:
 
     def noise(self, month: str) -> bytes:
         """The noise key of a month; KeyringError when it was destroyed."""
-        key = self._keyring.noise_key(self._tenant, month, self._store_id, create=True)
+        key = self._keyring.noise_key(self._tenant, month, self._store_id, create=True, now_ms=self._now)
         assert key is not None  # noqa: S101 - create=True gives one or raises
         return key
 

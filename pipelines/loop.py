@@ -118,22 +118,31 @@ def run_batch(
     crash_point("batch-committed")
 
 
-def release_windows(job: Job, store: WorkStore, lane: str, due: Sequence[WindowKey]) -> list[ReleasedTable]:
-    """Merge the tallies of these windows and apply disclosure control; writes nothing."""
+def release_windows(
+    job: Job, store: WorkStore, lane: str, due: Sequence[WindowKey]
+) -> tuple[list[ReleasedTable], dict[WindowKey, tuple[int, int]]]:
+    """Merge the tallies of these windows and apply disclosure control; writes nothing.
+
+    Returns:
+      The released tables, and per window the rows that were counted and the acts that stand.
+    """
     keys = job.keyring.open()
+    sizes: dict[WindowKey, tuple[int, int]] = {}
     table_of = {table.name for table in job.policy.tables}
 
     def merged(key: WindowKey) -> Tally:
-        month = keys.month(key.month)
-        tallies = [open_tally(key, blob, month) for blob in store.blobs(lane, key)]
-        return merge(tallies) if tallies else Tally.empty(key)
+        blobs = list(store.blobs(lane, key))
+        tallies = [open_tally(key, blob, keys.month(key.month)) for blob in blobs]
+        union = merge(tallies) if tallies else Tally.empty(key)
+        sizes[key] = (sum(map(len, tallies)), len(union))
+        return union
 
     with Exchange(due=tuple(key for key in due if key.table in table_of), merged=merged) as given:
         root = pipeline()
         keyring = job.keyring if job.policy.noise_scale else None
         build_release_graph(root, job.policy, job.tenant, given.name, keyring)
         root.run().wait_until_finish()
-    return given.released
+    return given.released, sizes
 
 
 def _counts(result: object) -> Mapping[tuple[str, str], int]:

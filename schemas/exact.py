@@ -2,7 +2,6 @@
 
 from typing import Any, Tuple
 
-import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.events import ANY_EVENT, MODELS, Event
@@ -24,29 +23,6 @@ def read(value: Any) -> Event:
     except ValidationError as error:
         raise _explained(error) from None
     return event
-
-
-def parse_json(message: bytes) -> Any:
-    """Parse one JSON message.
-
-    Raises:
-      DecodeError: EMPTY, NOT_UTF8, NUL_BYTE, TOO_DEEP or NOT_JSON.
-    """
-    if not message.strip():
-        raise DecodeError(Reason.EMPTY)
-    if b"\0" in message:
-        raise DecodeError(Reason.NUL_BYTE)
-    try:
-        return msgspec.json.decode(message)
-    except RecursionError:
-        raise DecodeError(Reason.TOO_DEEP) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
-        message.decode()
-    except UnicodeDecodeError:
-        raise DecodeError(Reason.NOT_UTF8) from None
-    raise DecodeError(Reason.NOT_JSON)
 
 
 def _explained(error: ValidationError) -> DecodeError:

@@ -20,9 +20,9 @@ from schemas.personal import PersonalBatch
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import DecodeError, Reason, SealedReject
 from schemas.source import SourceRules
-from schemas.wire import ADAPTERS
+from schemas.wire import ADAPTERS, carrel_event
 from schemas.wire.adapter import Adapter, Context
-from schemas.wire.envelopes import Delivered, open_kcat, open_plain, open_pubsub
+from schemas.wire.envelopes import OPENERS, header, open_avro, open_json
 from transforms.columns import CodeBook, columns_of
 from transforms.keys import OpensKeys
 from transforms.privacy.sealing import TooLarge, fingerprint, seal, size_class
@@ -55,18 +55,23 @@ class _Messages:
         self.refused: dict[int, DecodeError] = {}
         self.lost = 0
 
+    def refuse(self, payload: bytes, error: DecodeError) -> None:
+        """One message that cannot be used."""
+        self.refused[len(self.payloads)] = error
+        self.payloads.append(payload)
+
     def add(self, payload: bytes, read: Callable[[], Tuple[list[Any], Optional[int]]]) -> None:
         """Read one message; what cannot be read costs that message only."""
-        owner = len(self.payloads)
-        self.payloads.append(payload)
         if len(payload) > LIMIT:
-            self.refused[owner] = DecodeError(Reason.OVERSIZE)
+            self.refuse(payload, DecodeError(Reason.OVERSIZE))
             return
         try:
             events, stamp = read()
         except DecodeError as error:
-            self.refused[owner] = error
+            self.refuse(payload, error)
             return
+        owner = len(self.payloads)
+        self.payloads.append(payload)
         self.events += events
         self.owners += [owner] * len(events)
         self.stamps += [stamp] * len(events)
@@ -94,39 +99,15 @@ def _canonical(message: bytes) -> Any:
     try:
         return READER.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    # The exact reader says why; should it accept what the fast one refused, its word stands.
-    from schemas.exact import parse_json, read  # noqa: PLC0415 - pydantic is needed for bad lines only
-
-    exact = read(parse_json(message))
-    return msgspec.convert(exact.model_dump(), STRUCTS[exact.kind])  # type: ignore[attr-defined]
+        return carrel_event.exactly(open_json(message).value)
 
 
 def _read_enveloped(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
-    opened = {"kcat": open_kcat, "pubsub": open_pubsub, "lines": open_plain}[chunk.form]
+    opened = OPENERS["json" if chunk.form == "lines" else chunk.form]
 
     def read(message: bytes) -> Tuple[list[Any], Optional[int]]:
         delivered = opened(message)
         return adapter.events(delivered, context), delivered.arrived_at
-
-    for message in chunk.messages:
-        messages.add(message, lambda message=message: read(message))
-
-
-def _read_rows(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
-    names = context.columns
-
-    def read(message: bytes) -> Tuple[list[Any], Optional[int]]:
-        if b"\0" in message:
-            raise DecodeError(Reason.NUL_BYTE)
-        try:
-            values = message.decode().split("\t")
-        except UnicodeDecodeError:
-            raise DecodeError(Reason.NOT_UTF8) from None
-        if len(values) != len(names):
-            raise DecodeError(Reason.NOT_TSV)
-        row = Delivered(dict(zip(names, values, strict=True)), None, (), None)
-        return adapter.events(row, context), None
 
     for message in chunk.messages:
         messages.add(message, lambda message=message: read(message))
@@ -141,11 +122,9 @@ def _read_blocks(chunk: RawChunk, adapter: Adapter, context: Context, messages: 
             for record in fastavro.reader(io.BytesIO(chunk.header + block)):
                 read += 1
                 payload = json.dumps(record, sort_keys=True, default=_plain).encode()
-                delivered = Delivered(record, None, (), None)
-                messages.add(payload, lambda delivered=delivered: (adapter.events(delivered, context), None))
+                messages.add(payload, lambda record=record: (adapter.events(open_avro(record), context), None))
         except Exception:  # noqa: BLE001 - any failure inside the decoder means the bytes are no Avro
-            messages.payloads.append(block)
-            messages.refused[len(messages.payloads) - 1] = DecodeError(Reason.NOT_AVRO)
+            messages.refuse(block, DecodeError(Reason.NOT_AVRO))
             messages.lost += max(0, expected - read - 1)
 
 
@@ -179,26 +158,28 @@ class Decoder:
         """Decode a chunk; never raises for what is in it."""
         adapter = ADAPTERS[self.rules.adapter]
         messages = _Messages()
-        columns = tuple(chunk.header.decode(errors="replace").split("\t")) if chunk.form == "tsv" else ()
+        try:
+            columns = header(chunk.header) if chunk.form == "tsv" and chunk.messages else ()
+        except DecodeError as error:
+            for message in chunk.messages:
+                messages.refuse(message, error)
+            return self._columns(messages)
         context = Context(
             source=self.rules.name,
             lookups=self.lookups,
             also_drop=self.rules.also_drop,
             strip=self.rules.strip,
-            local_to_utc=local_resolver(self.rules.time_zone),
+            zone=local_resolver(self.rules.time_zone),
             columns=columns,
         )
         if chunk.form == "avro":
             _read_blocks(chunk, adapter, context, messages)
-        elif chunk.form == "tsv":
-            _read_rows(chunk, adapter, context, messages)
         elif chunk.form == "lines" and self.rules.adapter == "carrel-event":
             _read_lines(chunk, messages)
         else:
             _read_enveloped(chunk, adapter, context, messages)
         if chunk.truncated:
-            messages.payloads.append(b"")
-            messages.refused[len(messages.payloads) - 1] = DecodeError(Reason.TRUNCATED)
+            messages.refuse(b"", DecodeError(Reason.TRUNCATED))
         return self._columns(messages)
 
     def _columns(self, messages: _Messages) -> Decoded:

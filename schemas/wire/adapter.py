@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
+from schemas.rejects import DecodeError, Reason
 from schemas.wire.envelopes import Delivered
 from schemas.wire.fields import FieldTable
 
@@ -61,3 +62,18 @@ class Adapter:
     fills: Mapping[str, FrozenSet[str]]
     lookups: Mapping[str, Reduce]
     events: Callable[[Delivered, Context], List[Any]]
+
+
+def used(table: FieldTable, message: Delivered, context: Context) -> Dict[str, Any]:
+    """The used fields of a message, its key and headers checked with it.
+
+    Raises:
+      DecodeError: WRONG_TYPE when the message is no object, else as `FieldTable.check`.
+    """
+    value = message.value
+    if not isinstance(value, dict):
+        raise DecodeError(Reason.WRONG_TYPE)
+    # These two names stand for the envelope's parts; a body that has them is not of any known form.
+    if unknown := ("@key" in value) + ("@headers" in value):
+        raise DecodeError(Reason.DISALLOWED_FIELD, unknown=unknown)
+    return table.check({**value, **message.wrapped()}, context.also_drop, context.strip)

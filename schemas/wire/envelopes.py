@@ -33,7 +33,7 @@ class Delivered:
     """A message out of its envelope. `repr` shows none of it.
 
     Attributes:
-      value: the decoded message (for TSV: the list of cells, None for `\\N`).
+      value: the decoded message (for TSV: the list of cells, None for a null).
       key: the record key or ordering key.
       headers: (name, value) pairs.
       arrived_at: when the bus took it, ms since 1970 UTC, where the envelope says so.
@@ -163,7 +163,9 @@ def _pairs(headers: Any) -> Tuple[Tuple[str, Optional[str]], ...]:
         return ()
     if not isinstance(headers, list) or len(headers) % 2 or not all(isinstance(n, str) for n in headers[::2]):
         raise DecodeError(Reason.ENVELOPE)
-    return tuple((name, _optional_text(value)) for name, value in zip(headers[::2], headers[1::2], strict=True))
+    return tuple(
+        (name, _optional_text(value)) for name, value in zip(headers[::2], headers[1::2], strict=True)
+    )
 
 
 def open_pubsub(message: bytes) -> Delivered:
@@ -198,7 +200,7 @@ def open_pubsub(message: bytes) -> Delivered:
 
 
 def cells(message: bytes) -> List[Optional[str]]:
-    """The cells of one line of PostgreSQL's COPY text format; `\\N` is None.
+    """The cells of one line of PostgreSQL's COPY text format; its null (backslash N) is None.
 
     Raises:
       DecodeError: EMPTY, NOT_UTF8, NUL_BYTE, or NOT_TSV for a line break inside.

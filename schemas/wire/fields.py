@@ -131,7 +131,7 @@ def _place(root: _Node, path: str, *, known: bool = False) -> _Node:
     node, trail = root, ""
     names = split(path)
     for depth, name in enumerate(names):
-        bare = name[:-2] if name.endswith("[]") else name
+        bare = name.removesuffix("[]")
         trail = f"{trail}.{bare}" if trail else bare
         child = node.children.get(bare)
         if child is None:
@@ -178,28 +178,35 @@ def _single(node: _Node, value: Any, findings: _Findings) -> Any:
     return value
 
 
-def pick(record: Any, path: str) -> Any:
-    """The value at a dotted path of a checked record, None where any part of it is absent."""
+def pick(record: Any, path: str, *, shown: str = "") -> Any:
+    """The value at a dotted path of a record, None where any part of it is absent.
+
+    Raises:
+      DecodeError: WRONG_TYPE, naming `shown` or the path, when something on the way is no object.
+    """
     for name in path.split("."):
         if record is None:
             return None
+        if not isinstance(record, dict):
+            raise DecodeError(Reason.WRONG_TYPE, (shown or path,))
         record = record.get(name)
     return record
 
 
-def text(record: Any, path: str, *, limit: int = 64) -> Optional[str]:
-    """A string of a checked record; absent, null and empty are all None.
+def text(record: Any, path: str, *, limit: int = 64, shown: str = "") -> Optional[str]:
+    """A string of a record; absent, null and empty are all None.
 
     Raises:
-      DecodeError: WRONG_TYPE when it is no string, BAD_VALUE when it is longer than `limit` characters.
+      DecodeError: WRONG_TYPE when it is no string, BAD_VALUE when it is longer than `limit` characters; both
+        name `shown`, else the path.
     """
-    value = pick(record, path)
+    value = pick(record, path, shown=shown)
     if value is None:
         return None
     if not isinstance(value, str):
-        raise DecodeError(Reason.WRONG_TYPE, (path,))
+        raise DecodeError(Reason.WRONG_TYPE, (shown or path,))
     if len(value) > limit:
-        raise DecodeError(Reason.BAD_VALUE, (path,))
+        raise DecodeError(Reason.BAD_VALUE, (shown or path,))
     return value or None
 
 

@@ -175,9 +175,14 @@ def age_band_of(birth_day: np.ndarray, local_day: np.ndarray) -> np.ndarray:
     return np.where(known & (age >= 0) & (age <= _OLDEST), band, len(AGE_BANDS)).astype(np.int8)
 
 
-def local_resolver(name: Optional[str]) -> Callable[[dt.datetime], Optional[int]]:
-    """How a time without a zone becomes an instant (ms UTC): in the source's configured zone, or not at all."""
+def local_resolver(name: Optional[str]) -> Optional[Callable[[str], int]]:
+    """How an ISO time without a zone becomes an instant (ms UTC) in the source's configured zone; None refuses it."""
     if name is None:
-        return lambda _: None
+        return None
     rules = zone_rules(name)
-    return lambda civil: round((civil.replace(tzinfo=rules) - _EPOCH).total_seconds() * 1000)
+
+    def resolve(civil: str) -> int:
+        local = dt.datetime.fromisoformat(civil).replace(tzinfo=rules)
+        return round((local - _EPOCH).total_seconds() * 1000)
+
+    return resolve

@@ -1,0 +1,341 @@
+"""FOLIO events become the acts that they stand for, and nothing that is not named passes."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemas.events import MODELS
+from schemas.rejects import DecodeError, Reason
+from schemas.wire import ADAPTERS
+from schemas.wire.adapter import Context
+from schemas.wire.envelopes import Delivered
+from schemas.wire.folio_fields import FIELDS
+
+SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "samples" / "folio"
+ARRIVED = 1_700_000_000_000
+FOLIO = ADAPTERS["folio"]
+USER = {
+    "id": "u1",
+    "active": True,
+    "type": "patron",
+    "patronGroup": "g1",
+    "departments": ["d1", "d2"],
+    "expirationDate": "2024-01-01",
+    "personal": {
+        "lastName": "N",
+        "dateOfBirth": "1951-03-17T00:00:00.000+0000",
+        "addresses": [{"postalCode": "10001", "city": "C"}, {"postalCode": "10002"}],
+    },
+    "metadata": {"createdDate": "2023-03-01T10:00:00Z", "updatedDate": "2023-04-01T10:00:00Z"},
+    "customFields": {"any": {"thing": 1}},
+}
+LOAN = {
+    "id": "l1",
+    "userId": "u1",
+    "itemId": "i1",
+    "loanDate": "2023-03-01T10:00:00Z",
+    "action": "checkedout",
+    "checkoutServicePointId": "sp1",
+    "patronGroupIdAtCheckout": "g9",
+    "metadata": {"updatedDate": "2023-04-01T10:00:00Z", "createdByUserId": "s"},
+}
+REQUEST = {
+    "id": "r1",
+    "requesterId": "u1",
+    "itemId": "i1",
+    "requestDate": "2023-03-01T10:00:00Z",
+    "status": "Open - Not yet filled",
+    "pickupServicePointId": "sp2",
+}
+CHECK_IN = {"id": "c1", "itemId": "i1", "occurredDateTime": "2023-03-01T10:00:00Z", "servicePointId": "sp3"}
+MARCH, APRIL = 1_677_664_800_000, 1_680_343_200_000
+PATRON = {"patron_type": "g1", "home_branch": "d1", "birth_date": "1951-03-17", "postal_code": "10001"}
+CONTEXT = Context(
+    source="folio",
+    lookups={
+        "patrons": {"u1": {**PATRON, "patron_kind": "patron"}, "bare": {"patron_kind": "staff"}},
+        "items": {"i1": {"material": "m1", "audience": "a1"}},
+    },
+)
+TOPICS = {
+    "loan": "folio.t1.circulation.loan",
+    "request": "folio.t1.circulation.request",
+    "check-in": "folio.t1.circulation.check-in",
+    "users": "folio.t1.users.users",
+}
+
+
+def delivered(topic: str, kind: str, old: Any = None, new: Any = None, **more: Any) -> Delivered:
+    value = {"id": "m", "type": kind, "tenant": "t", "timestamp": 1, "data": {}}
+    for half, record in (("old", old), ("new", new)):
+        if record is not None:
+            value["data"][half] = record  # type: ignore[index]
+    more = {"arrived_at": ARRIVED, "key": "k", "headers": (("X-Okapi-Url", "u"),), **more}
+    return Delivered(value, topic=TOPICS.get(topic, topic), **more)
+
+
+def acts(*args: Any, context: Context = CONTEXT, **more: Any) -> list[dict[str, Any]]:
+    found = []
+    for event in FOLIO.events(delivered(*args, **more), context):
+        built = msgspec.to_builtins(event)
+        MODELS[built["kind"]].model_validate(built)
+        found.append({name: value for name, value in built.items() if value is not None and name != "v"})
+    return found
+
+
+def refused(*args: Any, context: Context = CONTEXT, **more: Any) -> DecodeError:
+    with pytest.raises(DecodeError) as caught:
+        FOLIO.events(delivered(*args, **more), context)
+    names = {f.path.replace("[]", "") for table in FIELDS.values() for f in table.fields}
+    parents = {name.rsplit(".", n)[0] for name in names for n in range(1, 5)}
+    assert set(caught.value.fields) <= names | parents
+    return caught.value
+
+
+BASE = {"op": "add", "arrived_at": ARRIVED, "patron_ref": "u1", "patron_kind": "patron", **PATRON}
+ITEM = {"material": "m1", "audience": "a1"}
+
+
+def test_a_created_loan_is_a_checkout() -> None:
+    assert acts("loan", "CREATED", None, LOAN) == [
+        {**BASE, **ITEM, "kind": "circulation", "action": "checkout", "event_id": "l1:checkout",
+         "occurred_at": MARCH, "branch": "sp1"}
+    ]  # fmt: skip
+
+
+def test_the_group_at_checkout_stands_in_where_the_lookup_has_none() -> None:
+    (found,) = acts("loan", "CREATED", None, {**LOAN, "userId": "bare"})
+    assert (found["patron_type"], found["patron_kind"]) == ("g9", "staff")
+    (found,) = acts("loan", "CREATED", None, {**LOAN, "userId": None, "itemId": None})
+    assert "patron_ref" not in found
+    assert "material" not in found
+    assert found["patron_kind"] == "patron"
+
+
+def test_a_dcb_loan_is_no_patron_s() -> None:
+    assert acts("loan", "CREATED", None, {**LOAN, "isDcb": True})[0]["patron_kind"] == "system"
+    assert acts("loan", "CREATED", None, {**LOAN, "isDcb": False})[0]["patron_kind"] == "patron"
+
+
+@pytest.mark.parametrize("action", ["renewed", "renewedThroughOverride"])
+def test_only_a_larger_renewal_count_is_a_renewal(action: str) -> None:
+    new = {**LOAN, "action": action, "renewalCount": 2}
+    (found,) = acts("loan", "UPDATED", {**LOAN, "renewalCount": 1}, new)
+    assert (found["event_id"], found["action"], found["occurred_at"]) == ("l1:renewal:2", "renewal", APRIL)
+    assert acts("loan", "UPDATED", {**LOAN, "renewalCount": 2}, new) == []
+    (found,) = acts("loan", "UPDATED", LOAN, {**new, "metadata": None})
+    assert found["occurred_at"] == ARRIVED
+    assert refused("loan", "UPDATED", None, new).reason is Reason.MISSING_FIELD
+    assert refused("loan", "UPDATED", LOAN, {**new, "metadata": None}, arrived_at=None).fields == (
+        "data.new.metadata.updatedDate",
+    )
+    assert refused("loan", "UPDATED", LOAN, {**new, "renewalCount": 10**12}).reason is Reason.BAD_VALUE
+
+
+@pytest.mark.parametrize("action", ["checkedin", "recallrequested", "dueDateChanged", "claimedReturned"])
+def test_other_known_actions_are_no_act_and_unknown_ones_are_refused(action: str) -> None:
+    assert acts("loan", "UPDATED", LOAN, {**LOAN, "action": action}) == []
+    assert refused("loan", "UPDATED", LOAN, {**LOAN, "action": action + "!"}).reason is Reason.UNKNOWN_CODE
+
+
+def test_a_deletion_takes_the_act_out_again() -> None:
+    (made,) = acts("loan", "CREATED", None, LOAN)
+    assert acts("loan", "DELETED", LOAN) == [{**made, "op": "retract"}]
+    (made,) = acts("request", "CREATED", None, REQUEST)
+    assert acts("request", "DELETED", REQUEST) == [{**made, "op": "retract"}]
+    (made,) = acts("check-in", "CREATED", None, CHECK_IN)
+    assert acts("check-in", "DELETED", CHECK_IN) == [{**made, "op": "retract"}]
+
+
+@pytest.mark.parametrize("topic", list(TOPICS))
+def test_a_deletion_that_names_nothing_is_refused(topic: str) -> None:
+    for args in (("DELETED",), ("DELETED", {"id": None}), ("ALL_DELETED",)):
+        assert refused(topic, *args).reason is Reason.UNNAMED_ACT
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("Closed - Filled", "filled"),
+        ("Closed - Cancelled", "cancelled"),
+        ("Closed - Unfilled", "expired"),
+        ("Closed - Pickup expired", "expired"),
+    ],
+)
+def test_a_request_is_placed_and_then_has_one_outcome(status: str, outcome: str) -> None:
+    (placed,) = acts("request", "CREATED", None, REQUEST)
+    assert placed == {**BASE, **ITEM, "kind": "circulation", "action": "hold_placed", "event_id": "r1:placed",
+                      "occurred_at": MARCH, "branch": "sp2"}  # fmt: skip
+    (closed,) = acts("request", "UPDATED", REQUEST, {**REQUEST, "status": status})
+    assert (closed["action"], closed["event_id"]) == (f"hold_{outcome}", f"r1:{outcome}")
+    assert closed["occurred_at"] == ARRIVED
+    assert acts("request", "UPDATED", {**REQUEST, "status": status}, {**REQUEST, "status": status}) == []
+    assert acts("request", "UPDATED", REQUEST, {**REQUEST, "status": None}) == []
+    assert acts("request", "UPDATED", REQUEST, {**REQUEST, "status": "Open - In transit"}) == []
+    assert refused("request", "UPDATED", REQUEST, {**REQUEST, "status": "Lost"}).reason is Reason.UNKNOWN_CODE
+
+
+def test_a_check_in_is_a_return_without_patron() -> None:
+    assert acts("check-in", "CREATED", None, CHECK_IN) == [
+        {"kind": "circulation", "action": "return", "event_id": "c1", "occurred_at": MARCH, "op": "add",
+         "arrived_at": ARRIVED, "branch": "sp3", "patron_kind": "patron", **ITEM}
+    ]  # fmt: skip
+    assert acts("check-in", "UPDATED", CHECK_IN, CHECK_IN) == []
+
+
+def change(old: Any, new: Any, kind: str = "UPDATED", **more: Any) -> tuple[str, str, int]:
+    (found,) = acts("users", kind, old, new, **more)
+    assert {**found, **BASE} == found
+    return found["change"], found["event_id"], found["occurred_at"]
+
+
+def test_a_user_is_new_renewed_expired_updated_or_deleted() -> None:
+    assert change(None, USER, "CREATED") == ("new", "u1:new", MARCH)
+    later = {**USER, "expirationDate": "2025-01-01T00:00:00Z"}
+    assert change(USER, later) == ("renewed", "u1:renewed:2025-01-01", APRIL)
+    assert change(later, USER)[0] == "updated"
+    assert change({**USER, "expirationDate": None}, USER)[0] == "updated"
+    assert change(USER, {**USER, "active": False}) == ("expired", "u1:expired:2023-04-01", APRIL)
+    assert change(USER, USER) == ("updated", f"u1:updated:{APRIL}", APRIL)
+    assert change(USER, None, "DELETED") == ("deleted", "u1:deleted", ARRIVED)
+    assert refused("users", "DELETED", USER, arrived_at=None).reason is Reason.MISSING_FIELD
+
+
+@pytest.mark.parametrize(
+    ("wire", "kind"),
+    [("staff", "staff"), ("shadow", "shadow"), ("system", "system"), ("dcb", "system"), (None, "patron")],
+)
+def test_users_that_are_no_patrons_say_so(wire: str | None, kind: str) -> None:
+    assert acts("users", "CREATED", None, {**USER, "type": wire})[0]["patron_kind"] == kind
+
+
+def test_a_sparse_user_has_no_codes() -> None:
+    (found,) = acts("users", "CREATED", None, {"id": "u", "departments": [], "personal": {"addresses": []}})
+    assert set(found) == {"kind", "change", "event_id", "op", "occurred_at", "arrived_at", "patron_ref", "patron_kind"}
+
+
+@pytest.mark.parametrize(
+    ("topic", "new", "reason"),
+    [
+        ("users", {**USER, "type": "robot"}, Reason.UNKNOWN_CODE),
+        ("users", {**USER, "departments": "d"}, Reason.WRONG_TYPE),
+        ("users", {**USER, "departments": [5]}, Reason.WRONG_TYPE),
+        ("users", {**USER, "personal": {"dateOfBirth": "1951"}}, Reason.BAD_VALUE),
+        ("users", {**USER, "personal": {"addresses": [{"postalCode": "1" * 17}]}}, Reason.BAD_VALUE),
+        ("users", {**USER, "personal": {"shoeSize": 5}}, Reason.DISALLOWED_FIELD),
+        ("loan", {**LOAN, "loanDate": None}, Reason.MISSING_FIELD),
+        ("loan", {**LOAN, "loanDate": "2023-03-01T10:00:00"}, Reason.BAD_TIME),
+        ("loan", {**LOAN, "action": None}, Reason.MISSING_FIELD),
+        ("loan", {**LOAN, "id": 5}, Reason.WRONG_TYPE),
+        ("loan", {**LOAN, "isDcb": "yes"}, Reason.WRONG_TYPE),
+        ("loan", {**LOAN, "borrowerNote": "x"}, Reason.DISALLOWED_FIELD),
+        ("loan", None, Reason.MISSING_FIELD),
+        ("request", {**REQUEST, "requester": {"nickname": "x"}}, Reason.DISALLOWED_FIELD),
+        ("elsewhere", LOAN, Reason.UNKNOWN_KIND),
+    ],
+)
+def test_a_bad_record_is_refused(topic: str, new: Any, reason: Reason) -> None:
+    assert refused(topic, "CREATED", None, new).reason is reason
+
+
+def test_unknown_fields_in_the_old_half_and_the_headers_are_refused() -> None:
+    found = refused("loan", "UPDATED", {**LOAN, "x": 1}, {**LOAN, "y": 1}, headers=(("z", "1"),))
+    assert (found.reason, found.unknown) == (Reason.DISALLOWED_FIELD, 3)
+    assert found.fields == ("@headers", "data.new", "data.old")
+
+
+def test_a_body_cannot_pose_as_its_own_envelope() -> None:
+    message = Delivered({"@key": {"secret": 1}, "type": "CREATED"}, topic=TOPICS["loan"])
+    for value in (message, Delivered([1], topic=TOPICS["loan"])):
+        with pytest.raises(DecodeError) as caught:
+            FOLIO.events(value, CONTEXT)
+        assert caught.value.reason in {Reason.DISALLOWED_FIELD, Reason.WRONG_TYPE}
+
+
+def test_a_message_type_outside_the_closed_list_is_refused() -> None:
+    assert refused("loan", "MERGED", None, LOAN).reason is Reason.UNKNOWN_CODE
+
+
+def test_a_zone_less_loan_date_uses_the_configured_zone() -> None:
+    context = Context(source="folio", zone=lambda _: MARCH)
+    (found,) = acts("loan", "CREATED", None, {**LOAN, "loanDate": "2023-03-01T10:00:00"}, context=context)
+    assert found["occurred_at"] == MARCH
+
+
+def test_lookups_reduce_records_to_codes() -> None:
+    patron, item = FOLIO.lookups["patrons"], FOLIO.lookups["items"]
+    assert patron(USER) == ("u1", {**PATRON, "patron_kind": "patron"})
+    assert patron({**USER, "id": None}) is None
+    assert item({"id": "i", "materialTypeId": "m", "effectiveLocationId": "a", "barcode": "b"}) == (
+        "i", {"material": "m", "audience": "a"}
+    )  # fmt: skip
+    assert item({"id": "i"}) == ("i", {})
+    assert item({}) is None
+    for broken in ({**USER, "personal": 5}, {**USER, "departments": 5}, {**USER, "personal": {"addresses": [5]}}):
+        with pytest.raises(DecodeError):
+            patron(broken)
+
+
+def sample(name: str) -> str:
+    path = SAMPLES / name
+    if not path.exists():
+        assert os.environ.get("CI") != "true", "the samples are missing"
+        pytest.skip("the samples are not here")
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("topic", "action"), [("loan", "checkout"), ("request", "hold_placed"), ("check-in", "return")])
+def test_the_real_records_decode(topic: str, action: str) -> None:
+    (found,) = acts(topic, "CREATED", None, json.loads(sample(f"records/{topic}.json")), context=Context("f"))
+    assert found["action"] == action
+
+
+def test_all_real_users_decode() -> None:
+    users = [json.loads(line) for line in sample("sample-users.jsonl").splitlines()]
+    assert len(users) > 100
+    for user in users:
+        (found,) = acts("users", "CREATED", None, user)
+        assert (found["change"], found["patron_ref"]) == ("new", user["id"])
+        assert found["postal_code"] == user["personal"]["addresses"][0]["postalCode"]
+        assert FOLIO.lookups["patrons"](user) is not None
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=80) | st.sampled_from(
+        ["renewed", "Closed - Filled", "2024-01-01", "2024-01-01T00:00:00Z", "dcb"]
+    ),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["id", "name", "postalCode"]), inner),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_mutated_messages_make_valid_events_or_rejects(data: st.DataObject) -> None:
+    topic, whole = data.draw(
+        st.sampled_from([("loan", LOAN), ("request", REQUEST), ("check-in", CHECK_IN), ("users", USER)])
+    )
+    message = delivered(topic, data.draw(st.sampled_from(["CREATED", "UPDATED", "DELETED"])), whole, whole)
+    value = json.loads(json.dumps(message.value))
+    spots: list[tuple[Any, Any]] = []
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        pairs = list(item.items() if isinstance(item, dict) else enumerate(item))
+        spots += [(item, key) for key, _ in pairs]
+        waiting += [child for _, child in pairs if isinstance(child, (dict, list))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        holder, key = data.draw(st.sampled_from(spots))
+        holder[key] = data.draw(JUNK)
+    try:
+        found = FOLIO.events(Delivered(value, topic=message.topic, arrived_at=ARRIVED), CONTEXT)
+    except DecodeError:
+        return
+    for event in found:
+        built = msgspec.to_builtins(event)
+        MODELS[built["kind"]].model_validate(built)
