@@ -33,7 +33,7 @@ bench: setup ## measure this job against others on the same events
 	$(BIN)/python tests/benchmarks/bench.py
 
 contracts: setup ## write the generated contracts anew
-	$(BIN)/python -m schemas.contract_files
+	$(BIN)/python -m pipelines.contract_files
 
 format: setup ## format the code
 	$(BIN)/ruff format .

@@ -216,22 +216,22 @@ def counts(
         from pipelines.counts_output import arrange, write_counts  # noqa: PLC0415
         from pipelines.counts_store import CountsStore  # noqa: PLC0415
 
+        from pipelines.configuration import labels as labels_of  # noqa: PLC0415
+
         deployment = _deployment()
+        names = labels_of(deployment) if labels else None
         if table is not None:
             try:
                 _policy(deployment).table(table)
             except KeyError:
                 _fail("--table: no such table in the policy; `carrel check` lists them")
         with CountsStore(deployment.counts_store) as store:
-            view = arrange(store.rows(table, month), _labels(deployment) if labels else None)
+            view = arrange(store.rows(table, month), names)
         write_counts(view, style, output)
         return 0
 
     _guarded(work)
 
-
-def _labels(deployment: "Deployment") -> dict[str, dict[str, str]]:
-    return getattr(deployment, "labels", {}) or {}
 
 
 @app.command()

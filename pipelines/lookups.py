@@ -20,7 +20,7 @@ from schemas.wire.adapter import Adapter, Reduce
 LONGEST_LINE = 1 << 20
 
 
-class LookupFault(Exception):
+class LookupsError(ValueError):
     """A declared lookup cannot be read; the text is one line: what, where, what to do."""
 
 
@@ -54,7 +54,7 @@ def load(adapter: Adapter, config: Configured) -> Mapping[str, Mapping[str, Mapp
     """The lookups of a source; see `read` for the counts of skipped lines too.
 
     Raises:
-      LookupFault: as `read`.
+      LookupsError: as `read`.
     """
     return read(adapter, config).tables
 
@@ -63,7 +63,7 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
     """Reads every declared export of a source into memory.
 
     Raises:
-      LookupFault: a lookup that the adapter does not have, or an export that is missing, unreadable, of an
+      LookupsError: a lookup that the adapter does not have, or an export that is missing, unreadable, of an
         unknown form or without header.
     """
     tables: dict[str, dict[str, dict[str, str]]] = {}
@@ -73,7 +73,7 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
         if reduce is None:
             known = ", ".join(sorted(adapter.lookups)) or "none"
             msg = f"source {config.name}: adapter {adapter.name} has no lookup {name}; known: {known}"
-            raise LookupFault(msg)
+            raise LookupsError(msg)
         table: dict[str, dict[str, str]] = {}
         broken = 0
         for path in declared if isinstance(declared, tuple) else (declared,):
@@ -81,10 +81,8 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
                 broken += _fill(table, path, reduce)
             except (OSError, EOFError, zlib.error, DecodeError) as fault:
                 what = "is missing" if isinstance(fault, FileNotFoundError) else "cannot be read"
-                msg = (
-                    f"source {config.name}: lookup {name}: {path} {what}; export it again or correct the path"
-                )
-                raise LookupFault(msg) from None
+                msg = f"source {config.name}: lookup {name}: {path} {what}; export it again or correct the path"
+                raise LookupsError(msg) from None
         tables[name], skipped[name] = table, broken
     return Lookups(tables, skipped)
 

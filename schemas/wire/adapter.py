@@ -50,7 +50,8 @@ class Adapter:
       name: as in `carrel.toml`.
       envelope: "json", "kcat", "tsv" or "avro".
       fields: message type -> its field table.
-      fills: event kind -> canonical columns that this source can fill, its lookups included.
+      fills: event kind -> canonical columns that this source can fill, its lookups included; `home_zone` beside
+        `postal_code`, which it is drawn from.
       lookups: lookup name -> how one record of an export is reduced.
       events: the decoder; returns structs of `schemas.fast`, none when the message is no act, or raises
         DecodeError.

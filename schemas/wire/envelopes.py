@@ -16,9 +16,7 @@ from schemas.rejects import DecodeError, Reason
 from schemas.wire.timestamps import checked, parse
 
 BOM = b"\xef\xbb\xbf"
-KCAT_NAMES = frozenset(
-    ("topic", "partition", "offset", "tstype", "ts", "broker", "headers", "key", "payload")
-)
+KCAT_NAMES = frozenset(("topic", "partition", "offset", "tstype", "ts", "broker", "headers", "key", "payload"))
 PUBSUB_OUTER = frozenset(("ackId", "message", "deliveryAttempt", "subscription"))
 PUBSUB_NAMES = frozenset(
     ("data", "attributes", "messageId", "message_id", "publishTime", "publish_time", "orderingKey")
@@ -126,13 +124,6 @@ def _optional_text(value: Any) -> Optional[str]:
     raise DecodeError(Reason.ENVELOPE)
 
 
-def _encoded(value: str) -> bytes:
-    try:
-        return value.encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate
-        raise DecodeError(Reason.NOT_UTF8) from None
-
-
 def open_kcat(message: bytes) -> Delivered:
     """A line of `kcat -J`; the payload is JSON text, or an object where kcat decoded it.
 
@@ -148,7 +139,7 @@ def open_kcat(message: bytes) -> Delivered:
     if arrived is not None and (not isinstance(arrived, int) or isinstance(arrived, bool)):
         raise DecodeError(Reason.ENVELOPE)
     return Delivered(
-        value=parse_json(_encoded(payload)) if isinstance(payload, str) else payload,
+        value=parse_json(payload.encode()) if isinstance(payload, str) else payload,
         key=_optional_text(record.get("key")),
         headers=_pairs(record.get("headers")),
         # kcat writes -1 where the broker keeps no time
@@ -163,9 +154,7 @@ def _pairs(headers: Any) -> Tuple[Tuple[str, Optional[str]], ...]:
         return ()
     if not isinstance(headers, list) or len(headers) % 2 or not all(isinstance(n, str) for n in headers[::2]):
         raise DecodeError(Reason.ENVELOPE)
-    return tuple(
-        (name, _optional_text(value)) for name, value in zip(headers[::2], headers[1::2], strict=True)
-    )
+    return tuple((name, _optional_text(value)) for name, value in zip(headers[::2], headers[1::2], strict=True))
 
 
 def open_pubsub(message: bytes) -> Delivered:
@@ -188,7 +177,7 @@ def open_pubsub(message: bytes) -> Delivered:
         raise DecodeError(Reason.ENVELOPE)
     published = _optional_text(inner.get("publishTime", inner.get("publish_time")))
     try:
-        payload = base64.b64decode(_encoded(data), validate=True)
+        payload = base64.b64decode(data.encode(), validate=True)
     except binascii.Error:
         raise DecodeError(Reason.ENVELOPE) from None
     return Delivered(

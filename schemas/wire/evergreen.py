@@ -56,7 +56,7 @@ FIELDS: Mapping[str, FieldTable] = {"circulation": FieldTable(_CIRCULATION)}
 _NEEDED = tuple(field.path for field in _CIRCULATION if field.use == "used")
 FILLS: Mapping[str, FrozenSet[str]] = {
     "circulation": frozenset(
-        ("branch", "material", "audience", "patron_type", "home_branch", "birth_date", "postal_code")
+        ("branch", "material", "audience", "patron_type", "home_branch", "birth_date", "postal_code", "home_zone")
     )
 }
 

@@ -39,7 +39,7 @@ class _Node:
         self.path = path
         self.many = many
         self.dropped = False
-        self.children: Dict[str, "_Node"] = {}
+        self.children: Dict[str, _Node] = {}
 
 
 class _Findings:

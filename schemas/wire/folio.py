@@ -52,7 +52,7 @@ STATUSES: Mapping[str, Optional[str]] = {
     "Closed - Pickup expired": "expired",
 }
 MOST_RENEWALS = 1_000_000_000
-_PATRON_COLUMNS = frozenset(("patron_type", "home_branch", "birth_date", "postal_code"))
+_PATRON_COLUMNS = frozenset(("patron_type", "home_branch", "birth_date", "postal_code", "home_zone"))
 FILLS: Mapping[str, FrozenSet[str]] = {
     "circulation": _PATRON_COLUMNS | {"branch", "material", "audience"},
     "patron": _PATRON_COLUMNS,

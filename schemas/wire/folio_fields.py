@@ -133,7 +133,7 @@ DROPPED: Dict[str, Dict[str, str]] = {
         "requestQueueSize": "ok",
         "performedByUserId": "L",
         "isDcb": "ok",
-        **{name: cls for name, cls in _METADATA.items()},
+        **_METADATA,
         "metadata.updatedDate": "T",
     },
     "users": {

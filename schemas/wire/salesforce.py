@@ -72,7 +72,7 @@ def _record_ids(record: Any) -> List[str]:
             raise DecodeError(Reason.WRONG_TYPE, (path,))
         if "*" in entry:
             raise DecodeError(Reason.UNNAMED_ACT)
-        if not 0 < len(entry) <= 32:  # noqa: PLR2004 - Salesforce ids have 15 or 18 characters
+        if not 0 < len(entry) <= 32:  # Salesforce ids have 15 or 18 characters
             raise DecodeError(Reason.BAD_VALUE, (path,))
     if len(ids) > MOST_RECORDS:
         raise DecodeError(Reason.BAD_VALUE, (path,))
@@ -165,9 +165,7 @@ def events(message: Delivered, context: Context) -> List[Any]:
             campaign_type=campaign_type,
             response=response,
         )
-        for record_id, contact, campaign_type, response in _members(
-            record, change, tuple(message.value), ids, context
-        )
+        for record_id, contact, campaign_type, response in _members(record, change, tuple(message.value), ids, context)
     ]
 
 

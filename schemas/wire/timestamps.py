@@ -79,7 +79,7 @@ def _instant(found: "re.Match[str]", zone: Optional[Callable[[str], int]]) -> Op
     if found["sign"] is None:
         return local
     hours, minutes = int(found["zh"]), int(found["zm"] or "0")
-    if hours > _MAX_OFFSET_HOURS or minutes > 59:  # noqa: PLR2004
+    if hours > _MAX_OFFSET_HOURS or minutes > 59:
         return None
     offset = (hours * 60 + minutes) * 60_000
     return local - offset if found["sign"] == "+" else local + offset

@@ -4,6 +4,7 @@ import copy
 import pickle
 
 import pytest
+
 from schemas.rejects import DecodeError, Reason
 from schemas.wire import fields as wire
 from schemas.wire.fields import Field, FieldTable

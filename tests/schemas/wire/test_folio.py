@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from schemas.events import MODELS
 from schemas.rejects import DecodeError, Reason
 from schemas.wire import ADAPTERS
@@ -289,7 +290,9 @@ def sample(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("topic", "action"), [("loan", "checkout"), ("request", "hold_placed"), ("check-in", "return")])
+@pytest.mark.parametrize(
+    ("topic", "action"), [("loan", "checkout"), ("request", "hold_placed"), ("check-in", "return")]
+)
 def test_the_real_records_decode(topic: str, action: str) -> None:
     (found,) = acts(topic, "CREATED", None, json.loads(sample(f"records/{topic}.json")), context=Context("f"))
     assert found["action"] == action

@@ -1,10 +1,12 @@
 """Times are parsed exactly or refused."""
 
+import contextlib
 import datetime as dt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from schemas.events import EARLIEST, LATEST
 from schemas.rejects import DecodeError, Reason
 from schemas.wire.timestamps import checked, day_part, parse, utc_day
@@ -40,7 +42,7 @@ def reason_of(value: object, zone: object = None) -> Reason:
         ("2017-03-01", None),
         ("infinity", None),
         ("", None),
-        ("２０１７-03-01T00:00:00Z", None),
+        ("\uff12\uff10\uff11\uff17-03-01T00:00:00Z", None),
         ("2017-03-01T00:00:00Z\n", None),
         ("2017-03-01T00:00:00", None),
     ],
@@ -100,10 +102,8 @@ def test_it_agrees_with_the_standard_library(when: dt.datetime) -> None:
 @given(st.text())
 def test_no_text_makes_a_stray_exception(text: str) -> None:
     for call in (lambda: parse(text, "when"), lambda: day_part(text, "when")):
-        try:
+        with contextlib.suppress(DecodeError):
             call()
-        except DecodeError:
-            pass
 
 
 def test_a_date_is_the_start_of_a_date_or_date_time() -> None:

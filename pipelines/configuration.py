@@ -1,0 +1,191 @@
+"""`carrel.toml`: where things lie and what the sources mean. Every error is one line: what, where, what to do."""
+
+import glob
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Union
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schemas.policy_compiler import Capability
+from schemas.wire import ADAPTERS
+
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$"
+
+
+class ConfigurationError(ValueError):
+    """The configuration or the command is wrong; exit code 2."""
+
+
+class _DropFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    field: str
+    cls: str = Field(alias="class", pattern="^(D|Q|S|L|T|ok)$")
+
+
+class _SourceFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    adapter: str
+    kinds: Optional[List[str]] = None
+    archive: Optional[str] = None
+    namespace: Optional[str] = None
+    id_profile: str = Field(default="opaque", pattern="^(opaque|codabar14|int|email-like)$")
+    time_zone: Optional[str] = None
+    ended: bool = False
+    complete_from: Optional[str] = Field(default=None, pattern=_DAY)
+    also_drop: List[_DropFile] = Field(default_factory=list)
+    strip: List[str] = Field(default_factory=list)
+    no_patron_ids: List[str] = Field(default_factory=lambda: ["0", "guest"])
+    lookups: Dict[str, Union[str, List[str]]] = Field(default_factory=dict)
+    codes: Dict[str, Dict[str, str]] = Field(default_factory=dict)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    tenant: str = Field(pattern=_NAME)
+    policy: str = "policy.toml"
+    recipient: str = "recipient.pub"
+    keyring: str
+    work_store: str = "work.db"
+    counts_store: str = "counts.db"
+    dead_letters: str = "dead-letters"
+    sources: Dict[str, _SourceFile] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One `[sources.NAME]` block; see `schemas.source.SourceRules` for what travels with the graph.
+
+    Attributes:
+      archive: glob pattern of its archives, absolute; None when archives are always named.
+      ended: it will never say more: it holds no table back.
+      complete_from: ISO day from which nothing is missing.
+      lookups: lookup name -> export files.
+    """
+
+    name: str
+    adapter: str
+    kinds: tuple[str, ...]
+    archive: Optional[str]
+    namespace: str
+    id_profile: str
+    time_zone: Optional[str]
+    ended: bool
+    complete_from: Optional[str]
+    also_drop: tuple[tuple[str, str], ...]
+    strip: tuple[str, ...]
+    no_patron_ids: tuple[str, ...]
+    lookups: Mapping[str, tuple[Path, ...]]
+    codes: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One library's deployment; all paths absolute."""
+
+    directory: Path
+    tenant: str
+    policy_text: str
+    keyring: Path
+    recipient: Path
+    work_store: Path
+    counts_store: Path
+    dead_letters: Path
+    sources: tuple[SourceConfig, ...]
+
+
+def load(path: Path) -> Deployment:
+    """Read `carrel.toml` and the text of its policy.
+
+    Raises:
+      ConfigurationError: missing, not TOML, unknown or wrong keys.
+    """
+    directory = path.resolve().parent
+    try:
+        file = _File.model_validate(tomllib.loads(_text(path)))
+    except tomllib.TOMLDecodeError as error:
+        message = f"{path.name}: is not TOML: {error}"
+        raise ConfigurationError(message) from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        message = f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ConfigurationError(message) from None
+
+    def at(name: str) -> Path:
+        return (directory / Path(name).expanduser()).absolute()
+
+    return Deployment(
+        directory=directory,
+        tenant=file.tenant,
+        policy_text=_text(at(file.policy)),
+        keyring=at(file.keyring),
+        recipient=at(file.recipient),
+        work_store=at(file.work_store),
+        counts_store=at(file.counts_store),
+        dead_letters=at(file.dead_letters),
+        sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        message = f"{path}: cannot be read ({error.strerror}); name it with -c or run `carrel init`"
+        raise ConfigurationError(message) from None
+    except UnicodeDecodeError:
+        message = f"{path}: is not UTF-8 text"
+        raise ConfigurationError(message) from None
+
+
+def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
+    if file.adapter not in ADAPTERS:
+        message = f"sources.{name}.adapter: is not known; there are {', '.join(ADAPTERS)}"
+        raise ConfigurationError(message)
+    adapter = ADAPTERS[file.adapter]
+    kinds = tuple(adapter.fills) if file.kinds is None else tuple(file.kinds)
+    if set(kinds) - set(adapter.fills):
+        message = f"sources.{name}.kinds: {file.adapter} gives {', '.join(sorted(adapter.fills))} only"
+        raise ConfigurationError(message)
+    if set(file.lookups) - set(adapter.lookups):
+        message = f"sources.{name}.lookups: {file.adapter} knows {', '.join(sorted(adapter.lookups)) or 'none'}"
+        raise ConfigurationError(message)
+    lookups = {}
+    for lookup, given in file.lookups.items():
+        paths = [given] if isinstance(given, str) else given
+        lookups[lookup] = tuple((directory / Path(one).expanduser()).absolute() for one in paths)
+    archive = None if file.archive is None else f"{glob.escape(str(directory))}/{file.archive}"
+    if file.archive is not None and Path(file.archive).expanduser().is_absolute():
+        archive = str(Path(file.archive).expanduser())
+    return SourceConfig(
+        name=name,
+        adapter=file.adapter,
+        kinds=kinds,
+        archive=archive,
+        namespace=file.namespace or name,
+        id_profile=file.id_profile,
+        time_zone=file.time_zone,
+        ended=file.ended,
+        complete_from=file.complete_from,
+        also_drop=tuple((one.field, one.cls) for one in file.also_drop),
+        strip=tuple(file.strip),
+        no_patron_ids=tuple(file.no_patron_ids),
+        lookups=lookups,
+        codes=file.codes,
+    )
+
+
+def capabilities(deployment: Deployment) -> list[Capability]:
+    """What the configured sources can fill: a table that none of them can fill is refused."""
+    return [
+        Capability(source.name, frozenset(source.kinds), ADAPTERS[source.adapter].fills)
+        for source in deployment.sources
+    ]
+
+
+def labels(deployment: Deployment) -> Mapping[str, Mapping[str, Any]]:
+    """Labels for people: dimension -> code -> label."""
+    found: Mapping[str, Mapping[str, Any]] = tomllib.loads(deployment.policy_text).get("labels", {})
+    return found

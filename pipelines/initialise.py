@@ -1,0 +1,215 @@
+"""`carrel init`: a commented deployment for the example library, to be changed into one's own."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+from blake3 import blake3
+
+from pipelines.configuration import ConfigurationError
+from pipelines.opening import generate_recipient
+from schemas.default_tables import DefaultTable, default_tables
+from schemas.wire import ADAPTERS
+
+BRANCHES = {f"B{number:02d}": region for number, region in enumerate(
+    ("north",) * 4 + ("center",) * 4 + ("south",) * 3 + ("island",), start=1
+)}  # fmt: skip
+MATERIALS = (
+    "book", "large-print", "audiobook", "dvd", "music", "magazine", "ebook", "eaudio", "game", "equipment", "kit", "map",
+)  # fmt: skip
+AUDIENCES = ("adult", "young-adult", "children")
+PATRON_TYPES = ("adult", "teen", "child", "senior", "educator", "nonresident")
+CAMPAIGNS = ("newsletter", "reading-challenge", "event-invitation", "fundraising", "welcome", "survey")
+RESPONSES = ("sent", "opened", "clicked", "responded", "declined", "unsubscribed")
+ZONES = {str(10_001 + at): f"zone-{at // 3 + 1}" for at in range(12)}
+MATERIAL_GROUPS = {
+    **dict.fromkeys(("book", "large-print", "magazine", "map"), "print"),
+    **dict.fromkeys(("audiobook", "dvd", "music"), "media"),
+    **dict.fromkeys(("ebook", "eaudio"), "digital"),
+    **dict.fromkeys(("game", "equipment", "kit"), "things"),
+}
+_ARCHIVES = {
+    "carrel-event": "carrel-event/*",
+    "folio": "folio/*.jsonl*",
+    "evergreen": "evergreen/action.circulation*.tsv*",
+    "salesforce": "salesforce/*ChangeEvent*.avro",
+}
+_LOOKUPS = {
+    "folio": {"patrons": ["folio/lookups/users.jsonl"], "items": ["folio/lookups/items.jsonl"]},
+    "evergreen": {
+        "patrons": ["evergreen/lookups/actor.usr.tsv", "evergreen/lookups/actor.usr_address.tsv"],
+        "items": ["evergreen/lookups/asset.copy.tsv"],
+    },
+    "salesforce": {
+        "campaigns": ["salesforce/lookups/campaigns.csv"],
+        "members": ["salesforce/lookups/members.csv"],
+    },
+}
+# The CRM system repeats registrations that the ILS tells already: counted once, from the ILS.
+_KINDS = {"salesforce": ("engagement",)}
+
+
+def example_uuid(what: str, code: str) -> str:
+    """The id under which the example library's FOLIO knows a code."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"carrel:example:{what}:{code}"))
+
+
+def example_codes(adapter: str) -> dict[str, dict[str, str]]:
+    """The example library's code maps: dimension -> wire code -> policy code."""
+    if adapter == "folio":
+        return {
+            "branch": {example_uuid("service-point", code): code for code in BRANCHES},
+            "home_branch": {example_uuid("department", code): code for code in BRANCHES},
+            "material": {example_uuid("material-type", code): code for code in MATERIALS},
+            "audience": {example_uuid("location", code): code for code in AUDIENCES},
+            "patron_type": {example_uuid("patron-group", code): code for code in PATRON_TYPES},
+        }
+    if adapter == "evergreen":
+        units = {str(100 + number): code for number, code in enumerate(BRANCHES, start=1)}
+        profiles = {str(number): code for number, code in enumerate(PATRON_TYPES, start=1)}
+        return {
+            "branch": units,
+            "home_branch": units,
+            "audience": {str(number): code for number, code in enumerate(AUDIENCES, start=1)},
+            "patron_type": {**profiles, "90": "staff", "91": "test"},
+        }
+    return {}
+
+
+def init(
+    directory: Path,
+    *,
+    size: str = "medium",
+    preset: str = "standard",
+    sources: Sequence[str] = ("carrel-event",),
+    secrets: Optional[Path] = None,
+    logs: Optional[Path] = None,
+) -> None:
+    """Write a deployment directory, a keyring and the officer's key pair.
+
+    Args:
+      size: grain of the default tables.
+      preset: plain or standard.
+      sources: adapters to read; the others are written as comments.
+      secrets: where keyring and private key go; by default outside the deployment and its backups.
+      logs: a `carrel sample` folder; by default archives are looked for in the deployment's `archive`.
+
+    Raises:
+      ConfigurationError: something is there already, or an unknown choice.
+    """
+    unknown = [name for name in sources if name not in ADAPTERS]
+    if unknown or not sources:
+        message = f"--sources: need some of {', '.join(ADAPTERS)}"
+        raise ConfigurationError(message)
+    if preset not in ("plain", "standard"):
+        message = "--preset: need plain or standard; formal is not built yet"
+        raise ConfigurationError(message)
+    if (directory / "carrel.toml").exists():
+        message = f"{directory}: there is a deployment already; name another folder"
+        raise ConfigurationError(message)
+    tables = default_tables(size, preset)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dead-letters").mkdir(mode=0o700, exist_ok=True)
+    hidden = secrets.absolute() if secrets else _outside(directory)
+    keyring = hidden / "keyring"
+    keyring.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keyring.chmod(0o700)
+    if (hidden / "recipient.key").exists():
+        message = f"{hidden}: holds a recipient key already; name another --secrets folder"
+        raise ConfigurationError(message)
+    generate_recipient(hidden / "recipient.key", directory / "recipient.pub")
+    base = os.path.relpath(logs.absolute(), directory.absolute()) if logs else "archive"
+    shown = os.path.relpath(keyring, directory.absolute()) if secrets else str(keyring)
+    (directory / "carrel.toml").write_text("\n".join(_configuration(sources, shown, base)) + "\n")
+    (directory / "policy.toml").write_text("\n".join(_policy(tables, size, preset, sources)) + "\n")
+
+
+def _outside(directory: Path) -> Path:
+    """A folder of this user's own data: not in the deployment, so not in its backups."""
+    tag = blake3(str(directory.absolute()).encode()).hexdigest(length=4)
+    data = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return data / "carrel" / f"{directory.absolute().name}-{tag}"
+
+
+def _configuration(sources: Sequence[str], keyring: str, base: str) -> Iterator[str]:
+    yield "# Where things lie. Paths are relative to this file."
+    yield 'tenant = "example"            # whose counts these are; part of every key'
+    yield 'policy = "policy.toml"'
+    yield 'recipient = "recipient.pub"   # rejects are sealed to it; the private key is the officer\'s'
+    yield f'keyring = "{keyring}"'
+    yield 'work_store = "work.db"        # open tallies and positions: restricted'
+    yield 'counts_store = "counts.db"    # released counts and the ledger: for analysts'
+    yield 'dead_letters = "dead-letters"'
+    for name in ADAPTERS:
+        yield ""
+        lines = list(_source(name, base))
+        if name not in sources:
+            yield f"# To read {name}, take the comment marks away."
+        yield from lines if name in sources else (f"# {line}" for line in lines)
+
+
+def _source(name: str, base: str) -> Iterator[str]:
+    yield f"[sources.{name}]"
+    yield f'adapter = "{name}"'
+    kinds = _KINDS.get(name, tuple(ADAPTERS[name].fills))
+    yield f"kinds = {list(kinds)}".replace("'", '"')
+    yield f'archive = "{base}/{_ARCHIVES[name]}"   # what `carrel replay` without PATH reads'
+    if name in _LOOKUPS:
+        yield f"[sources.{name}.lookups]"
+        for lookup, files in _LOOKUPS[name].items():
+            yield f"{lookup} = {[f'{base}/{file}' for file in files]}".replace("'", '"')
+    for dimension, codes in example_codes(name).items():
+        yield f"[sources.{name}.codes.{dimension}]   # code of the system = code of the policy"
+        for wire, code in codes.items():
+            yield f'"{wire}" = "{code}"'
+
+
+def _policy(tables: Sequence[DefaultTable], size: str, preset: str, sources: Sequence[str]) -> Iterator[str]:
+    yield "# What may be published. Change it, then run `carrel check`: it explains and refuses."
+    yield f'preset = "{preset}"            # plain: threshold and clip. standard: with noise'
+    yield 'time_zone = "America/New_York"'
+    yield "k = 11                         # fewer distinct patrons than this are withheld"
+    yield ""
+    yield "[branches]                     # every branch = its region; an event of another branch is rejected"
+    for code, region in BRANCHES.items():
+        yield f'{code} = "{region}"'
+    yield ""
+    yield "[dimensions]                   # closed lists; anything else becomes `other`"
+    for name, codes in (
+        ("material", MATERIALS),
+        ("audience", AUDIENCES),
+        ("patron_type", PATRON_TYPES),
+        ("campaign_type", CAMPAIGNS),
+        ("response", RESPONSES),
+    ):
+        yield f"{name} = {list(codes)}".replace("'", '"')
+    if size == "small":
+        yield ""
+        yield "[groups.material_group]        # coarser materials"
+        yield 'of = "material"'
+        for code, group in MATERIAL_GROUPS.items():
+            yield f'{code} = "{group}"'
+    yield ""
+    yield "[zones]                        # postal code = service zone, each of 20,000 residents or more"
+    for postal, zone in ZONES.items():
+        yield f'"{postal}" = "{zone}"'
+    for table in tables:
+        yield ""
+        if not _can_be_filled(table, sources):
+            yield f"# left out: {table.name} (no chosen source can fill it): {table.why}"
+            continue
+        yield "[[tables]]"
+        yield f'name = "{table.name}"'
+        yield f'why = "{table.why}"'
+        yield f'kind = "{table.kind}"'
+        yield f'grain = "{table.grain}"'
+        for key, values in (("dimensions", table.dimensions), ("measures", table.measures), ("parts", table.parts)):
+            yield f"{key} = {list(values)}".replace("'", '"')
+        if table.invariant:
+            yield "invariant = true               # its totals are exact figures, rounded to 10"
+
+
+def _can_be_filled(table: DefaultTable, sources: Sequence[str]) -> bool:
+    """Whether some chosen source gives the kind of event; what else it lacks, `carrel check` says."""
+    return any(table.kind in _KINDS.get(name, tuple(ADAPTERS[name].fills)) for name in sources)
