@@ -58,6 +58,14 @@ def _guarded(work: Callable[[], int]) -> NoReturn:
         _fail(str(error).splitlines()[0] if str(error) else "refused; run `carrel check`")
     except OSError as error:
         _fail(f"{error.strerror or 'input/output error'}; free the disk or check the rights, then run again")
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001 - a fault of ours: its text may quote data, so only its place is shown
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
+        _fail(f"internal fault, {type(error).__name__} at {place}; nothing of this step was kept, please report it")
     raise typer.Exit(code)
 
 
@@ -415,7 +423,10 @@ def list_sources(fields: Annotated[bool, typer.Option("--fields", help="Every kn
 
 def main() -> None:
     """Run the command line. Core dumps are switched off: they would hold raw events and keys."""
+    import logging  # noqa: PLC0415
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.disable(logging.CRITICAL)  # engines log elements with their errors; this terminal shows our lines only
     app()
 
 

@@ -74,6 +74,11 @@ def example_codes(adapter: str) -> dict[str, dict[str, str]]:
             "audience": {str(number): code for number, code in enumerate(AUDIENCES, start=1)},
             "patron_type": {**profiles, "90": "staff", "91": "test"},
         }
+    if adapter == "salesforce":
+        return {
+            "campaign_type": {code.replace("-", " ").title(): code for code in CAMPAIGNS},
+            "response": {code.title(): code for code in RESPONSES},
+        }
     return {}
 
 
