@@ -1,0 +1,1 @@
+"""How it runs: options, the graph, inputs, outputs, keyring, loop, command line."""

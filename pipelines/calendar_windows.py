@@ -83,13 +83,9 @@ def due_windows(table: Table, feeds: Sequence[Feed], zone: Zone) -> Iterator[Due
     begins = max(day for day, _ in since if day is not None)
     is_default = all(default for day, default in since if day == begins)
     clock = min(FOREVER if feed.ended else (feed.clock.clock or 0) for feed in active)
-    through = min(
-        FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active
-    )
+    through = min(FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active)
     last = max(feed.clock.last_event or 0 for feed in active)
-    first = min(
-        day_of(feed.clock.first_arrival, zone) for feed in active if feed.clock.first_arrival is not None
-    )
+    first = min(day_of(feed.clock.first_arrival, zone) for feed in active if feed.clock.first_arrival is not None)
     number = number_at(table, min(first, begins))
     while True:
         start, end = _bounds(table, number, zone)

@@ -113,7 +113,7 @@ def sample(
     """Write the logs of a synthetic library in the real wire formats, with truth.csv."""
 
     def work() -> int:
-        from pipelines.sample import write_sample  # noqa: PLC0415
+        from pipelines.synthetic import write_sample  # noqa: PLC0415
 
         write_sample(directory, patrons=patrons, days=days, seed=seed, sources=source.split(","))
         typer.echo(f"logs and truth.csv are in {directory}")
@@ -127,7 +127,9 @@ def init(
     directory: Annotated[Path, typer.Argument(help="The new deployment.")],
     size: Annotated[str, typer.Option(help="small, medium or large: the grain of the default tables.")] = "medium",
     preset: Annotated[str, typer.Option(help="plain or standard.")] = "standard",
-    source: Annotated[str, typer.Option("--sources", help="Comma-separated; the others are commented out.")] = "carrel-event",
+    source: Annotated[
+        str, typer.Option("--sources", help="Comma-separated; the others are commented out.")
+    ] = "carrel-event",
     secrets: Annotated[
         Optional[Path], typer.Option(help="Where keyring and private key go. [default: outside the deployment]")
     ] = None,
@@ -140,9 +142,7 @@ def init(
         from pipelines.counts_store import CountsStore  # noqa: PLC0415
         from pipelines.initialise import init as initialise  # noqa: PLC0415
 
-        initialise(
-            directory, size=size, preset=preset, sources=source.split(","), secrets=secrets, logs=logs
-        )
+        initialise(directory, size=size, preset=preset, sources=source.split(","), secrets=secrets, logs=logs)
         deployment = load(directory / "carrel.toml")
         CountsStore(deployment.counts_store, create=True).close()
         typer.echo(f"wrote {directory}/carrel.toml and policy.toml; keys are in {deployment.keyring.parent}")
@@ -175,17 +175,24 @@ def check() -> None:
 
 @app.command()
 def replay(
-    paths: Annotated[Optional[list[Path]], typer.Argument(help="Archives; without any, each source's own, new files only.")] = None,
+    paths: Annotated[
+        Optional[list[Path]], typer.Argument(help="Archives; without any, each source's own, new files only.")
+    ] = None,
     source: Annotated[Optional[str], typer.Option(help="Whose archives these are.")] = None,
     complete_from: Annotated[Optional[str], typer.Option(help="The first day from which nothing is missing.")] = None,
-    complete_through: Annotated[Optional[str], typer.Option(help="Your word that everything through this day is there.")] = None,
-    backfill: Annotated[bool, typer.Option("--backfill", help="Release past windows under a changed policy; audited.")] = False,  # noqa: FBT002
-    as_json: Json = False,  # noqa: FBT002
+    complete_through: Annotated[
+        Optional[str], typer.Option(help="Your word that everything through this day is there.")
+    ] = None,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="Release past windows under a changed policy; audited.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Read archives, release what is due, verify what was released."""
 
     def work() -> int:
-        from pipelines.replay import Request, replay as run  # noqa: PLC0415
+        from pipelines.replay import Request  # noqa: PLC0415
+        from pipelines.replay import replay as run
         from pipelines.report import print_summary, summary_json  # noqa: PLC0415
 
         for option in (complete_from, complete_through):
@@ -200,31 +207,32 @@ def replay(
 
 
 def _check_day(day: Optional[str]) -> None:
+    """A day of the calendar, in its one ISO form; nothing else reaches a store."""
     import datetime as dt  # noqa: PLC0415
 
     try:
-        if day is not None and dt.date.fromisoformat(day).isoformat() != day:
-            raise ValueError
+        is_day = day is None or dt.date.fromisoformat(day).isoformat() == day
     except ValueError:
+        is_day = False
+    if not is_day:
         message = "day: need YYYY-MM-DD"
-        raise ValueError(message) from None
+        raise ValueError(message)
 
 
 @app.command()
 def counts(
     table: Annotated[Optional[str], typer.Option(help="One table only.")] = None,
     month: Annotated[Optional[str], typer.Option(help="YYYY-MM.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Labels of the policy in place of codes.")] = False,  # noqa: FBT002
+    labels: Annotated[bool, typer.Option("--labels", help="Labels of the policy in place of codes.")] = False,
     style: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     output: Annotated[Optional[Path], typer.Option(help="Write to this file.")] = None,
 ) -> None:
     """Show released counts."""
 
     def work() -> int:
+        from pipelines.configuration import labels as labels_of  # noqa: PLC0415
         from pipelines.counts_output import arrange, write_counts  # noqa: PLC0415
         from pipelines.counts_store import CountsStore  # noqa: PLC0415
-
-        from pipelines.configuration import labels as labels_of  # noqa: PLC0415
 
         deployment = _deployment()
         names = labels_of(deployment) if labels else None
@@ -241,9 +249,8 @@ def counts(
     _guarded(work)
 
 
-
 @app.command()
-def status(as_json: Json = False) -> None:  # noqa: FBT002
+def status(as_json: Json = False) -> None:
     """Sources, clocks, held and void windows, key ages."""
 
     def work() -> int:
@@ -258,7 +265,7 @@ def status(as_json: Json = False) -> None:  # noqa: FBT002
 
 
 @deadletters.command("list")
-def list_letters(as_json: Json = False) -> None:  # noqa: FBT002
+def list_letters(as_json: Json = False) -> None:
     """Count dead letters by day, source and reason."""
 
     def work() -> int:
@@ -328,14 +335,15 @@ def purge_letters(
 
 
 @keys.command("list")
-def list_keys(as_json: Json = False) -> None:  # noqa: FBT002
+def list_keys(as_json: Json = False) -> None:
     """Purpose, month and age of every key; never a byte of one."""
 
     def work() -> int:
         from pipelines.report import key_lines  # noqa: PLC0415
 
         found = key_lines(_deployment(), now=_now())
-        typer.echo(json.dumps(found)) if as_json else [typer.echo("  ".join(map(str, one.values()))) for one in found]
+        lines = [json.dumps(found)] if as_json else ["  ".join(map(str, one.values())) for one in found]
+        typer.echo("\n".join(lines))
         return 0
 
     _guarded(work)
@@ -365,7 +373,7 @@ def rotate(month: Annotated[str, typer.Option(help="YYYY-MM: make this month's k
 def shred(
     month: Annotated[str, typer.Option(help="YYYY-MM.")],
     purpose: Annotated[str, typer.Option(help="token or noise.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Really destroy it.")] = False,  # noqa: FBT002
+    yes: Annotated[bool, typer.Option("--yes", help="Really destroy it.")] = False,
 ) -> None:
     """Destroy a month's key now, with a receipt. What it protected is lost: open windows become void."""
 
@@ -404,7 +412,9 @@ def shred(
 
 
 @sources.command("list")
-def list_sources(fields: Annotated[bool, typer.Option("--fields", help="Every known field and its use.")] = False) -> None:  # noqa: FBT002
+def list_sources(
+    fields: Annotated[bool, typer.Option("--fields", help="Every known field and its use.")] = False,
+) -> None:
     """The sources that can be read, and what they feed."""
 
     def work() -> int:

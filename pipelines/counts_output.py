@@ -51,7 +51,7 @@ def margin_95(mechanism: str) -> int:
     if noisy := _GEOMETRIC.match(mechanism):
         a = math.exp(-1 / int(noisy[1]))
         margin = 0
-        while 2 * a ** (margin + 1) / (1 + a) > 0.05:  # noqa: PLR2004 - 95 %
+        while 2 * a ** (margin + 1) / (1 + a) > 0.05:
             margin += 1
         return margin
     if rounded := _ROUNDED.match(mechanism):
@@ -80,9 +80,7 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
         place = (row.tenant, row.table_name, row.window_start, row.cell, row.measure)
         if place not in last or last[place].revision < row.revision:
             last[place] = row
-    cells: dict[str, dict[str, str]] = {
-        cell: json.loads(cell) for cell in {row.cell for row in last.values()}
-    }
+    cells: dict[str, dict[str, str]] = {cell: json.loads(cell) for cell in {row.cell for row in last.values()}}
     dimensions = tuple(sorted({name for codes in cells.values() for name in codes}))
     several = len({row.table_name for row in last.values()}) > 1
     columns = (*(("table_name",) if several else ()), *_FIRST, *dimensions, *_LAST)
@@ -95,28 +93,20 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
         window = (row.table_name, row.window_start, row.window_end)
         return (*window, *(codes.get(name, "") for name in dimensions), row.measure, row.tenant)
 
-    margins = {
-        mechanism: margin_95(mechanism) for mechanism in sorted({row.mechanism for row in last.values()})
-    }
+    margins = {mechanism: margin_95(mechanism) for mechanism in sorted({row.mechanism for row in last.values()})}
     shown = {name: (labels or {}).get(name, {}) for name in dimensions}
     lines: list[tuple[Value, ...]] = []
     for row in sorted(last.values(), key=order):
         codes = cells[row.cell]
         named = [shown[name].get(codes[name], codes[name]) if name in codes else None for name in dimensions]
         # A structural zero is exact by policy; a withheld number has no margin.
-        margin = (
-            margins[row.mechanism] if row.status == "published" else (0 if row.value is not None else None)
-        )
+        margin = margins[row.mechanism] if row.status == "published" else (0 if row.value is not None else None)
         head = (row.table_name,) if several else ()
-        lines.append(
-            (*head, row.window_start, row.window_end, *named, row.measure, row.value, margin, row.status)
-        )
+        lines.append((*head, row.window_start, row.window_end, *named, row.measure, row.value, margin, row.status))
     return CountsView(columns, tuple(lines))
 
 
-def write_counts(
-    view: CountsView, style: str, output: Optional[Path] = None, stream: Optional[TextIO] = None
-) -> None:
+def write_counts(view: CountsView, style: str, output: Optional[Path] = None, stream: Optional[TextIO] = None) -> None:
     """Write the counts to a file (whole or not at all) or to a stream.
 
     Args:
@@ -173,9 +163,7 @@ def _write_csv(view: CountsView, stream: TextIO) -> None:
 
 
 def _write_json(view: CountsView, stream: TextIO) -> None:
-    lines = (
-        json.dumps(dict(zip(view.columns, line, strict=True)), ensure_ascii=False) for line in view.lines
-    )
+    lines = (json.dumps(dict(zip(view.columns, line, strict=True)), ensure_ascii=False) for line in view.lines)
     stream.write("[\n" + ",\n".join(lines) + "\n]\n" if view.lines else "[]\n")
 
 
@@ -198,9 +186,7 @@ def _write_parquet(view: CountsView, file: IO[bytes]) -> None:
     import pyarrow.parquet as pq  # type: ignore[import-untyped] # noqa: PLC0415
 
     schema = pa.schema([(name, pa.int64() if name in _NUMBERS else pa.string()) for name in view.columns])
-    columns = [
-        pa.array([line[at] for line in view.lines], schema.field(at).type) for at in range(len(view.columns))
-    ]
+    columns = [pa.array([line[at] for line in view.lines], schema.field(at).type) for at in range(len(view.columns))]
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), file)
 
 

@@ -128,13 +128,9 @@ def _names(row: type) -> str:
 
 _LEDGER_COLUMNS, _COUNT_COLUMNS = _names(LedgerRow), _names(CountRow)
 _INSERT_LEDGER = (
-    f"INSERT OR REPLACE INTO release_ledger({_LEDGER_COLUMNS}) "
-    f"VALUES({', '.join('?' * len(fields(LedgerRow)))})"
+    f"INSERT OR REPLACE INTO release_ledger({_LEDGER_COLUMNS}) VALUES({', '.join('?' * len(fields(LedgerRow)))})"
 )
-_INSERT_COUNT = (
-    f"INSERT INTO released_counts({_COUNT_COLUMNS}) "
-    f"VALUES({', '.join('?' * len(fields(CountRow)))})"
-)
+_INSERT_COUNT = f"INSERT INTO released_counts({_COUNT_COLUMNS}) VALUES({', '.join('?' * len(fields(CountRow)))})"
 
 
 def release_id(tenant: str, table: str, window_start: str, revision: int) -> str:
@@ -215,9 +211,7 @@ class CountsStore:
             found = self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             tables = {name for (name,) in found}
             if "released_counts" not in tables and (tables or not create):
-                message = (
-                    f"counts store {self._path}: another kind of file; correct counts_store or move it away"
-                )
+                message = f"counts store {self._path}: another kind of file; correct counts_store or move it away"
                 raise StoreError(message)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -306,7 +300,7 @@ class CountsStore:
             ).fetchall()
         return {(row[1], row[2]): LedgerRow(*(*row[:-1], bool(row[-1]))) for row in rows}
 
-    def begin(self, table: ReleasedTable, completeness: str, reason: str, backfill: bool) -> str:  # noqa: FBT001
+    def begin(self, table: ReleasedTable, completeness: str, reason: str, backfill: bool) -> str:
         """Note that a window is being sealed; what is already in the ledger stays.
 
         Only a void row whose reason starts with `DEFAULT_REASON` gives way: it came from a default
@@ -387,7 +381,7 @@ class CountsStore:
                 about = (kind, key.end, "void", "void", reason, policy_hash)
                 self._db.execute(_INSERT_LEDGER, (*where, *about, "", 0.0, 0, "", 0))
 
-    def record_verification(  # noqa: PLR0913, PLR0917 - one argument a column
+    def record_verification(
         self, tenant: str, table: str, window_start: str, revision: int, verdict: str, day: str
     ) -> None:
         """Append one verification; `day` is the civil day of the run, YYYY-MM-DD."""
@@ -408,14 +402,11 @@ class CountsStore:
             ).fetchall()
         return tuple(Verification(*row) for row in rows)
 
-    def record_receipt(
-        self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str
-    ) -> None:
+    def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
         """Note the destruction of a key; the same receipt twice is kept once."""
         with self._transaction():
             self._db.execute(
-                "INSERT OR IGNORE INTO key_receipts(tenant, purpose, month, why, destroyed_day) "
-                "VALUES(?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO key_receipts(tenant, purpose, month, why, destroyed_day) VALUES(?, ?, ?, ?, ?)",
                 (tenant, purpose, month, why, _iso(destroyed_day)),
             )
 

@@ -60,12 +60,7 @@ def _line(reject: SealedReject) -> bytes:
     clear = reject.clear
     fields = json.loads(clear)
     named = (fields.get("source"), fields.get("reason")) if isinstance(fields, dict) else ()
-    if (
-        named != (reject.source, reject.reason)
-        or "sealed" in fields
-        or not clear.endswith(b"}")
-        or b"\n" in clear
-    ):
+    if named != (reject.source, reject.reason) or "sealed" in fields or not clear.endswith(b"}") or b"\n" in clear:
         message = "dead letters: a reject's clear part does not describe it; report this as a bug"
         raise DeadLetterError(message)
     return clear[:-1] + _SEALED + base64.b64encode(reject.sealed) + b'"}\n'
@@ -169,9 +164,7 @@ class DeadLetterDirectory:
                 yield day, clear, fields, sealed
 
     def _refused(self, file: Path, number: int, what: str) -> DeadLetterError:
-        return DeadLetterError(
-            f"dead letters {file}, line {number}: {what}; move the file away and look into it"
-        )
+        return DeadLetterError(f"dead letters {file}, line {number}: {what}; move the file away and look into it")
 
     def list(self) -> tuple[DeadLetterCount, ...]:
         """How many letters there are by file day, source and reason, sorted.

@@ -12,7 +12,7 @@ from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.initialise import init
 from pipelines.replay import Request, replay
 from pipelines.report import print_summary
-from pipelines.sample import write_sample
+from pipelines.synthetic import write_sample
 from schemas.policy_compiler import compile_policy
 
 _SOURCES = ("carrel-event", "folio", "evergreen", "salesforce")
@@ -32,9 +32,7 @@ def run_demo(directory: Path, *, now: int) -> int:
     logs, deployed = directory / "logs", directory / "deployment"
     typer.echo(f"1. a synthetic library of {_PATRONS} patrons writes {_DAYS} days of logs")
     write_sample(logs, patrons=_PATRONS, days=_DAYS, seed=1, sources=_SOURCES)
-    init(
-        deployed, size="medium", preset="standard", sources=list(_SOURCES), secrets=directory / "secrets", logs=logs
-    )
+    init(deployed, size="medium", preset="standard", sources=list(_SOURCES), secrets=directory / "secrets", logs=logs)
     deployment = load(deployed / "carrel.toml")
     CountsStore(deployment.counts_store, create=True).close()
     policy = compile_policy(deployment.policy_text, capabilities(deployment))

@@ -7,7 +7,7 @@ carries a name, and the DoFns of the batch loop find what belongs to it here.
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterator, Mapping, Self
 
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, SealedTally, Tally, WindowKey
@@ -37,7 +37,7 @@ class Exchange:
     lock: threading.Lock = field(default_factory=threading.Lock)
     name: str = ""
 
-    def __enter__(self) -> "Exchange":
+    def __enter__(self) -> Self:
         self.name = f"exchange-{next(_NUMBERS)}"
         _OPEN[self.name] = self
         return self

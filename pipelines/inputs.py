@@ -209,9 +209,9 @@ def _block(stream: BinaryIO) -> tuple[bytes, bool]:
             head += byte
             value |= (byte[0] & 0x7F) << shift
             shift += 7
-            if byte[0] < 0x80:  # noqa: PLR2004 - the continuation bit
+            if byte[0] < 0x80:
                 break
-            if shift > 63:  # noqa: PLR2004 - a long has 64 bits
+            if shift > 63:
                 return b"", True
         sizes.append((value >> 1) ^ -(value & 1))
     if not 0 <= sizes[1] <= BATCH:

@@ -53,11 +53,7 @@ def build_tally_graph(root: beam.Pipeline, given: Decoding, name: str, keyring: 
     """From the exchange's chunks to its tallies, rejects and spans."""
     chunks = root | "Exchange" >> beam.Create([name]) | "TakeChunks" >> outputs.TakeChunks()
     tallied = tally_events(chunks, given)
-    _ = (
-        tallied.tallies
-        | "SealTallies" >> SealTallies(keyring)
-        | "KeepTallies" >> outputs.KeepTallies(name)
-    )
+    _ = tallied.tallies | "SealTallies" >> SealTallies(keyring) | "KeepTallies" >> outputs.KeepTallies(name)
     _ = tallied.rejects | "KeepRejects" >> outputs.KeepRejects(name)
     _ = tallied.spans | "KeepSpans" >> outputs.KeepSpans(name)
 

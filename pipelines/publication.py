@@ -170,9 +170,7 @@ class Publication:
             for at in range(0, len(covered), _GROUP):
                 self._compare(covered[at : at + _GROUP])
 
-    def _covers(
-        self, key: WindowKey, table: Table, feeds: Sequence[Feed], read: Sequence[str], ledger: dict
-    ) -> bool:
+    def _covers(self, key: WindowKey, table: Table, feeds: Sequence[Feed], read: Sequence[str], ledger: dict) -> bool:
         if not feeds or any(feed.source not in read and not feed.ended for feed in feeds):
             return False
         since = [since_day(feed, self.zone)[0] for feed in feeds if feed.source in read]
@@ -181,7 +179,9 @@ class Publication:
         entry = ledger[table.name, key.start]
         start = self.zone.start_of_day if table.grain == "day" else self.zone.start_of_month
         end = start(number_at(table, day_number(key.start)) + 1)
-        proven = all((feed.clock.clock or 0) >= publication_time(end, table.horizon) for feed in feeds if not feed.ended)
+        proven = all(
+            (feed.clock.clock or 0) >= publication_time(end, table.horizon) for feed in feeds if not feed.ended
+        )
         return proven or entry.completeness == "partial-declared"
 
     def _compare(self, keys: Sequence[WindowKey]) -> None:
@@ -266,9 +266,9 @@ class Publication:
         for key in self.store.windows(OPEN):
             if key.month == month:
                 table = self.job.policy.table(key.table)
-                self.counts.void(self.job.tenant, table.kind, key, self.job.policy.digest, "key destroyed at its deadline")
+                self.counts.void(
+                    self.job.tenant, table.kind, key, self.job.policy.digest, "key destroyed at its deadline"
+                )
                 self.summary.void.append(f"{key.table} {key.start}")
                 with self.store.transaction() as transaction:
                     transaction.drop_window(OPEN, key)
-
-

@@ -132,7 +132,9 @@ def _files(source: SourceConfig, request: Request) -> Iterator[Path]:
         yield from (Path(path).resolve() for path in sorted(glob.glob(source.archive, recursive=True)))  # noqa: PTH207
 
 
-def _begin(store: WorkStore, deployment: Deployment, plan: Sequence[tuple[SourceConfig, Path]], request: Request) -> bool:
+def _begin(
+    store: WorkStore, deployment: Deployment, plan: Sequence[tuple[SourceConfig, Path]], request: Request
+) -> bool:
     """Note the run's plan; whether it is a killed run that goes on."""
     listed = json.dumps([[source.name, str(path)] for source, path in plan])
     tag = hashlib.sha256(listed.encode()).hexdigest()

@@ -247,9 +247,7 @@ class Transaction:
 
     def forget_positions(self, source: str, parts: Iterable[str]) -> None:
         """Read these files from their beginning again."""
-        self._db.executemany(
-            "DELETE FROM positions WHERE source = ? AND part = ?", ((source, part) for part in parts)
-        )
+        self._db.executemany("DELETE FROM positions WHERE source = ? AND part = ?", ((source, part) for part in parts))
 
     def append(self, lane_of: Mapping[WindowKey, str], tallies: Sequence[SealedTally]) -> None:
         """Append sealed tallies, each to its window's lane."""

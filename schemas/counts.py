@@ -70,9 +70,7 @@ class Tally:
     @staticmethod
     def concat(tallies: Sequence["Tally"]) -> "Tally":
         """All rows of tallies of one window, one after the other; at least one tally."""
-        return Tally(
-            tallies[0].key, *(np.concatenate([getattr(t, name) for t in tallies]) for name, _, _ in _LAYOUT)
-        )
+        return Tally(tallies[0].key, *(np.concatenate([getattr(t, name) for t in tallies]) for name, _, _ in _LAYOUT))
 
     @staticmethod
     def empty(key: WindowKey) -> "Tally":
@@ -81,9 +79,7 @@ class Tally:
 
     def to_bytes(self) -> bytes:
         """Versioned column dump; the inverse of `from_bytes`."""
-        columns = (
-            np.ascontiguousarray(getattr(self, name), dtype).tobytes() for name, dtype, _ in _LAYOUT
-        )
+        columns = (np.ascontiguousarray(getattr(self, name), dtype).tobytes() for name, dtype, _ in _LAYOUT)
         return _HEAD.pack(_VERSION, len(self)) + b"".join(columns)
 
     @staticmethod

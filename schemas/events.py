@@ -48,9 +48,9 @@ class Circulation(Event):
     """A checkout, renewal, return, or a step in the life of a hold."""
 
     kind: Literal["circulation"] = Field(description="the event kind")
-    action: Literal[
-        "checkout", "renewal", "return", "hold_placed", "hold_filled", "hold_cancelled", "hold_expired"
-    ] = Field(description="what happened")
+    action: Literal["checkout", "renewal", "return", "hold_placed", "hold_filled", "hold_cancelled", "hold_expired"] = (
+        Field(description="what happened")
+    )
     branch: Optional[Code] = Field(default=None, description="where; for holds the pickup branch")
     material: Optional[Code] = Field(default=None, description="material code of the source")
     audience: Optional[Code] = Field(default=None, description="audience code of the source")

@@ -43,5 +43,4 @@ class CellBatch:
         """Each window number with the positions of its rows, windows ascending."""
         by_time = np.argsort(self.window, kind="stable")
         windows, starts = np.unique(self.window[by_time], return_index=True)
-        for window, rows in zip(windows.tolist(), np.split(by_time, starts[1:]), strict=True):
-            yield window, rows
+        yield from zip(windows.tolist(), np.split(by_time, starts[1:]), strict=True)

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import asdict, dataclass
 from typing import Dict, FrozenSet, List, Mapping, Sequence, Tuple
 
-import tzdata
+import tzdata  # type: ignore[import-untyped]
 from blake3 import blake3
 from pydantic import ValidationError
 
@@ -30,7 +30,21 @@ HOME_PLACES = frozenset({"home_zone", "zip3"})
 BRANCH_PLACES = frozenset({"branch", "region"})
 LISTED = ("material", "audience", "patron_type", "campaign_type", "response")
 DENIED = frozenset(
-    "title isbn bib_id barcode call_number url query session workstation staff author patron_ref item".split()
+    [
+        "title",
+        "isbn",
+        "bib_id",
+        "barcode",
+        "call_number",
+        "url",
+        "query",
+        "session",
+        "workstation",
+        "staff",
+        "author",
+        "patron_ref",
+        "item",
+    ]
 )
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 
@@ -143,7 +157,11 @@ def _file_findings(file: PolicyFile) -> List[str]:
         findings.append("preset: formal is not built yet; use standard or plain")
     if file.k < SMALLEST_K:
         findings.append(f"k: need {SMALLEST_K} or more")
-    lists = {"branches": list(file.branches), "regions": list(file.branches.values()), "zones": list(file.zones.values())}
+    lists = {
+        "branches": list(file.branches),
+        "regions": list(file.branches.values()),
+        "zones": list(file.zones.values()),
+    }
     lists |= file.dimensions | {f"groups.{name}": list(group.values()) for name, group in file.groups.items()}
     for name, codes in lists.items():
         if name in file.dimensions:
@@ -198,7 +216,10 @@ def _table_findings(
         (entry.grain == "day" and "branch" in names, "branch tables are monthly"),
         (entry.grain == "day" and "daypart" in names, "the hour of a date is never published; use month"),
         (cells > MOST_CELLS, f"has more than {MOST_CELLS} cells"),
-        (bool(totals) and any(one.patron_derived for one in used), "a total has no dimension that describes the patron"),
+        (
+            bool(totals) and any(one.patron_derived for one in used),
+            "a total has no dimension that describes the patron",
+        ),
         (bool(totals) and entry.grain != "month", "a total is monthly"),
         (bool(totals) and not entry.invariant, "a total is an exact figure: declare invariant = true"),
         (bool(totals) and "acts" in entry.measures, "a total is never published beside acts over the same cells"),
@@ -301,13 +322,17 @@ def _lattice_findings(file: PolicyFile, tables: Sequence[Table]) -> List[str]:
         for kind in PARTS:
             of_kind = [table.name for table in tables if table.kind == kind]
             if len(of_kind) > 1:
-                findings.append(f"plain: one table per event kind, or one could be subtracted from another; {kind} has {len(of_kind)}")
+                findings.append(
+                    f"plain: one table per event kind, or one could be subtracted; {kind} has {len(of_kind)}"
+                )
     return findings
 
 
 def explain(policy: PrivacyPolicy) -> List[str]:
     """The policy in plain words, one line each."""
-    lines = [f"preset {policy.preset}, zone {policy.time_zone} (tzdata {policy.tzdata_version}), policy {policy.digest[:16]}"]
+    lines = [
+        f"preset {policy.preset}, zone {policy.time_zone} (tzdata {policy.tzdata_version}), policy {policy.digest[:16]}"
+    ]
     sums: Dict[str, List[float]] = {}
     for table in policy.tables:
         names = ", ".join(one.name for one in table.dimensions) or "no dimension"

@@ -1,0 +1,1 @@
+"""What is done to it: one verb per file, thin Beam shells around pure rules."""

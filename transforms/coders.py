@@ -6,6 +6,7 @@ from typing import Any
 import apache_beam as beam
 import msgspec
 import numpy as np
+from apache_beam.coders.typecoders import registry
 
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedRow, ReleasedTable, SealedTally, Tally, WindowKey
@@ -79,7 +80,7 @@ class ColumnsCoder(beam.coders.Coder):
         return _CLASSES[self.name]
 
     @classmethod
-    def from_type_hint(cls, typehint: Any, registry: Any) -> "ColumnsCoder":
+    def from_type_hint(cls, typehint: Any, registry: Any) -> Any:
         """Beam asks for the coder of a registered class."""
         del registry
         return cls(typehint.__name__)
@@ -92,4 +93,4 @@ class ColumnsCoder(beam.coders.Coder):
 
 
 for _class in _CLASSES.values():
-    beam.coders.registry.register_coder(_class, ColumnsCoder)
+    registry.register_coder(_class, ColumnsCoder)

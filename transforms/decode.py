@@ -5,6 +5,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Callable, Final, Iterator, Literal, Mapping, NamedTuple, Optional, Tuple, Union
 
 import apache_beam as beam
@@ -92,14 +93,18 @@ def _read_lines(chunk: RawChunk, messages: _Messages) -> None:
         messages.stamps += [None] * len(events)
         return
     for message in chunk.messages:
-        messages.add(message, lambda message=message: ([_canonical(message)], None))
+        messages.add(message, partial(_canonical, message))
 
 
-def _canonical(message: bytes) -> Any:
+def _canonical(message: bytes) -> Tuple[list[Any], Optional[int]]:
     try:
-        return READER.decode(message)
+        return [READER.decode(message)], None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return carrel_event.exactly(open_json(message).value)
+        return [carrel_event.exactly(open_json(message).value)], None
+
+
+def _record(record: Any, adapter: Adapter, context: Context) -> Tuple[list[Any], Optional[int]]:
+    return adapter.events(open_avro(record), context), None
 
 
 def _read_enveloped(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
@@ -110,7 +115,7 @@ def _read_enveloped(chunk: RawChunk, adapter: Adapter, context: Context, message
         return adapter.events(delivered, context), delivered.arrived_at
 
     for message in chunk.messages:
-        messages.add(message, lambda message=message: read(message))
+        messages.add(message, partial(read, message))
 
 
 def _read_blocks(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
@@ -122,7 +127,7 @@ def _read_blocks(chunk: RawChunk, adapter: Adapter, context: Context, messages: 
             for record in fastavro.reader(io.BytesIO(chunk.header + block)):
                 read += 1
                 payload = json.dumps(record, sort_keys=True, default=_plain).encode()
-                messages.add(payload, lambda record=record: (adapter.events(open_avro(record), context), None))
+                messages.add(payload, partial(_record, record, adapter, context))
         except Exception:  # noqa: BLE001 - any failure inside the decoder means the bytes are no Avro
             messages.refuse(block, DecodeError(Reason.NOT_AVRO))
             messages.lost += max(0, expected - read - 1)
@@ -135,7 +140,7 @@ def _varint(data: bytes) -> Tuple[int, int]:
         byte = data[at]
         value |= (byte & 0x7F) << shift
         shift, at = shift + 7, at + 1
-        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+        if byte < 0x80:
             break
     return (value >> 1) ^ -(value & 1), at
 
@@ -190,11 +195,11 @@ class Decoder:
             found.setdefault(_KINDS[type(event)], []).append(at)
         results = []
         for kind in sorted(found):
-            at = found[kind]
+            rows = found[kind]
             result = columns_of(
                 kind,
-                messages.events if len(at) == len(messages.events) else [messages.events[i] for i in at],
-                messages.stamps if len(at) == len(messages.events) else [messages.stamps[i] for i in at],
+                messages.events if len(rows) == len(messages.events) else [messages.events[at] for at in rows],
+                messages.stamps if len(rows) == len(messages.events) else [messages.stamps[at] for at in rows],
                 rules=self.rules,
                 policy=self.policy,
                 book=book,
@@ -203,7 +208,7 @@ class Decoder:
             )
             results.append(result)
             for row, error in result.refused:
-                messages.refused.setdefault(messages.owners[at[row]], error)
+                messages.refused.setdefault(messages.owners[rows[row]], error)
         if any(result.refused for result in results) and len(messages.events) != len(set(messages.owners)):
             # A message is decoded whole or not at all: leave out the other events of refused messages.
             return self._again_without_refused(messages)
@@ -247,7 +252,15 @@ _KINDS = {struct: kind for kind, struct in STRUCTS.items()}
 
 
 def seal_reject(
-    payload: bytes, error: DecodeError, *, source: str, tenant: str, day: str, digest: str, recipient: bytes, seen: bytes
+    payload: bytes,
+    error: DecodeError,
+    *,
+    source: str,
+    tenant: str,
+    day: str,
+    digest: str,
+    recipient: bytes,
+    seen: bytes,
 ) -> SealedReject:
     """Seal one refused message to the library's public key; the clear part quotes nothing of it."""
     clear = json.dumps(
@@ -320,9 +333,9 @@ class _Decode(beam.DoFn):
                 recipient=given.recipient,
                 seen=self._seen,
             )
-            yield TaggedOutput(LETTERS, letter)
+            yield TaggedOutput(LETTERS, letter)  # type: ignore[misc]
         if decoded.span:
-            yield TaggedOutput(SPANS, decoded.span)
+            yield TaggedOutput(SPANS, decoded.span)  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

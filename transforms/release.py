@@ -161,4 +161,3 @@ class ReleaseCounts(beam.PTransform[PCollection[Tally], PCollection[ReleasedTabl
 
     def expand(self, pcoll: PCollection[Tally]) -> PCollection[ReleasedTable]:
         return pcoll | "Release" >> beam.ParDo(_Release(self.policy, self.tenant, self.noise))
-

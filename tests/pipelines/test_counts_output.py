@@ -12,9 +12,7 @@ from pipelines.counts_output import OutputError, arrange, margin_95, write_count
 from pipelines.counts_store import CountRow
 
 
-def _row(
-    cell: str, value: int | None, *, table: str = "t", measure: str = "patrons", **more: str
-) -> CountRow:
+def _row(cell: str, value: int | None, *, table: str = "t", measure: str = "patrons", **more: str) -> CountRow:
     status = more.get("status", "published" if value is not None else "withheld")
     mechanism, start = more.get("mechanism", "geometric2/k11"), more.get("start", "2026-03-01")
     head = ("r", "example", table, start, "2026-04-01", "America/New_York")
@@ -66,9 +64,7 @@ def test_csv_is_sorted_and_a_withheld_value_is_empty() -> None:
 
 
 def test_several_tables_share_the_union_of_their_dimensions() -> None:
-    view = arrange(
-        [*ROWS, _row('{"action":"checkout","material":"book"}', 80, table="a"), _row("{}", 90, table="z")]
-    )
+    view = arrange([*ROWS, _row('{"action":"checkout","material":"book"}', 80, table="a"), _row("{}", 90, table="z")])
     assert view.columns[:6] == ("table_name", "window_start", "window_end", "action", "branch", "material")
     assert view.lines[0][:6] == ("a", "2026-03-01", "2026-04-01", "checkout", None, "book")
     assert view.lines[-1][3:7] == (None, None, None, "patrons")
@@ -108,7 +104,7 @@ def test_the_terminal_table_shows_brackets_of_labels_as_they_are() -> None:
 
 @pytest.mark.parametrize("rows", [ROWS, []], ids=["rows", "empty"])
 def test_parquet_has_integer_numbers_with_nulls(tmp_path: Path, rows: list[CountRow]) -> None:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped] # noqa: PLC0415
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     view = arrange(rows)
     write_counts(view, "parquet", tmp_path / "counts.parquet")

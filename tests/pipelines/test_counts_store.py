@@ -131,13 +131,13 @@ def test_a_full_disk_publishes_nothing(store: CountsStore) -> None:
     many = tuple(replace(ROWS[0], cell=f'{{"branch":"B{at:05}"}}') for at in range(5000))
     table = replace(TABLE, rows=many)
     store.begin(table, "complete", "", backfill=False)
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()  # noqa: SLF001
-    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")  # noqa: SLF001
+    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="disk is full") as raised:
         store.publish(table)
     assert "\n" not in str(raised.value)
     assert list(store.rows()) == []
-    store._db.execute("PRAGMA max_page_count = 1000000")  # noqa: SLF001
+    store._db.execute("PRAGMA max_page_count = 1000000")
     assert store.publish(table) == "sealed"
 
 

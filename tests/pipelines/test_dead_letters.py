@@ -27,9 +27,7 @@ def _opener(private_key: bytes, clear: bytes, sealed: bytes) -> bytes:
     return payload
 
 
-def _reject(
-    payload: bytes, *, source: str = "ils", reason: str = "not_json", kept: bool = True
-) -> SealedReject:
+def _reject(payload: bytes, *, source: str = "ils", reason: str = "not_json", kept: bool = True) -> SealedReject:
     clear = json.dumps(
         {"fields": [], "reason": reason, "received_day": "2026-03-01", "source": source},
         sort_keys=True,
@@ -61,18 +59,14 @@ def test_a_batch_is_one_private_file_of_json_lines(letters: DeadLetterDirectory,
     assert base64.b64decode(lines[0]["sealed"]) == REJECTS[0].sealed
 
 
-def test_the_same_batch_again_changes_nothing_even_after_midnight(
-    letters: DeadLetterDirectory, tmp_path: Path
-) -> None:
+def test_the_same_batch_again_changes_nothing_even_after_midnight(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     letters.write("ils-7", "2026-03-01", REJECTS)
     letters.write("ils-7", "2026-03-01", REJECTS)
     letters.write("ils-7", "2026-03-02", REJECTS)
     assert _names(tmp_path / "dead") == ["2026-03-01_ils-7.jsonl"]
 
 
-def test_other_rejects_under_the_same_name_are_kept_beside(
-    letters: DeadLetterDirectory, tmp_path: Path
-) -> None:
+def test_other_rejects_under_the_same_name_are_kept_beside(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     for _ in range(2):
         letters.write("ils-7", "2026-03-01", REJECTS[:1])
         letters.write("ils-7", "2026-03-01", REJECTS[1:])
@@ -138,9 +132,7 @@ def test_the_list_counts_by_day_source_and_reason(letters: DeadLetterDirectory) 
     ]
 
 
-def test_opening_gives_exact_bytes_and_is_logged_without_content(
-    letters: DeadLetterDirectory, tmp_path: Path
-) -> None:
+def test_opening_gives_exact_bytes_and_is_logged_without_content(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     for _ in range(2):
         opened = list(letters.open(KEY, _opener, day="2026-03-05"))
@@ -171,9 +163,7 @@ def test_the_access_is_logged_before_the_first_letter_is_seen(letters: DeadLette
 
 
 @pytest.mark.parametrize("change", ["edit", "remove", "tear", "garbage"])
-def test_an_altered_access_log_stops_opening(
-    letters: DeadLetterDirectory, tmp_path: Path, change: str
-) -> None:
+def test_an_altered_access_log_stops_opening(letters: DeadLetterDirectory, tmp_path: Path, change: str) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     for _ in range(3):
         list(letters.open(KEY, _opener, day="2026-03-05"))
@@ -192,9 +182,7 @@ def test_an_altered_access_log_stops_opening(
         next(letters.open(KEY, _opener, day="2026-03-05"))
 
 
-def test_a_line_whose_metadata_was_swapped_does_not_open(
-    letters: DeadLetterDirectory, tmp_path: Path
-) -> None:
+def test_a_line_whose_metadata_was_swapped_does_not_open(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     letters.write("a", "2026-03-01", REJECTS[:1])
     file = tmp_path / "dead" / "2026-03-01_a.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"source":"ils"', b'"source":"crm"'))
@@ -225,9 +213,7 @@ def test_another_key_does_not_open(letters: DeadLetterDirectory) -> None:
         b'\xff,"sealed":""}',
     ],
 )
-def test_a_forged_line_is_refused_in_one_line(
-    letters: DeadLetterDirectory, tmp_path: Path, line: bytes
-) -> None:
+def test_a_forged_line_is_refused_in_one_line(letters: DeadLetterDirectory, tmp_path: Path, line: bytes) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     (tmp_path / "dead" / "2026-03-02_forged.jsonl").write_bytes(line + b"\n")
     for attempt in (letters.list, lambda: list(letters.open(KEY, _opener, day="2026-03-05"))):

@@ -65,7 +65,7 @@ def standing(
             (token_low, token_high, cell[rows], n[rows], retract[rows], order[rows], act_low[rows], act_high[rows])
         )
         by_act[repeated] = rows[full]
-    last = np.append(~same, True)  # noqa: FBT003 - the last row ends its act
+    last = np.append(~same, True)
     rows = by_act[last]
     kept: np.ndarray = rows[~retract[rows] & (n[rows] > 0)]
     return kept
@@ -84,9 +84,9 @@ def count_cells(cell: np.ndarray, token: np.ndarray, space: np.ndarray, n: np.nd
     high, low = _halves(token)
     order = np.lexsort((low, high, space, cell))
     cell, space, high, low, n = cell[order], space[order], high[order], low[order], n[order]
-    new_cell = np.append(True, cell[1:] != cell[:-1])  # noqa: FBT003 - the first row begins a cell
-    new_space = new_cell | np.append(True, space[1:] != space[:-1])  # noqa: FBT003
-    new_person = new_space | np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))  # noqa: FBT003
+    new_cell = np.append(True, cell[1:] != cell[:-1])
+    new_space = new_cell | np.append(True, space[1:] != space[:-1])
+    new_person = new_space | np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))
     people = np.flatnonzero(new_person)
     per_person = np.add.reduceat(n, people)
     cells = np.flatnonzero(new_cell[people])

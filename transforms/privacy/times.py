@@ -118,8 +118,7 @@ class Zone:
 
 def window_name(grain: str, number: int) -> str:
     """The ISO date of a window's first civil day; `grain` is day or month."""
-    unit = "D" if grain == "day" else "M"
-    return str(np.datetime64(number, unit).astype("datetime64[D]"))
+    return str(np.datetime64(number, "D" if grain == "day" else "M").astype("datetime64[D]"))
 
 
 def publication_time(window_end: int, horizon: int) -> int:
@@ -140,7 +139,7 @@ def daypart_of(local: np.ndarray) -> np.ndarray:
 
 def day_type_of(local: np.ndarray) -> np.ndarray:
     """Position in `DAY_TYPES`: 1970-01-01 was a Thursday."""
-    return ((local // DAY + 3) % 7 >= 5).astype(np.int8)  # noqa: PLR2004 - Saturday and Sunday
+    return ((local // DAY + 3) % 7 >= 5).astype(np.int8)
 
 
 def birth_days(dates: Sequence[Optional[str]]) -> tuple[np.ndarray, np.ndarray]:

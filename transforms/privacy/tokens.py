@@ -139,7 +139,9 @@ def normalize(ref: str, profile: str) -> str:
 def _clean(ref: str) -> str:
     """NFKC without spaces, format and control characters; refuses more than one script."""
     form = "".join(
-        char for char in unicodedata.normalize("NFKC", ref) if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc")
+        char
+        for char in unicodedata.normalize("NFKC", ref)
+        if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc")
     )
     scripts = {unicodedata.name(char, "UNNAMED").split(" ")[0] for char in form if char.isalpha()}
     if len(scripts) > 1:

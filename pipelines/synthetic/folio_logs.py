@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any, Iterator
 
 from pipelines.initialise import example_uuid
-from pipelines.sample.world import ZONE, Act, Delivery, Person, World, item_codes
+from pipelines.synthetic.world import ZONE, Act, Delivery, Person, World, item_codes
 
 _TENANT = "example"
-_TOPICS = {"loan": "circulation.loan", "request": "circulation.request", "check-in": "circulation.check-in", "users": "users.users"}
+_TOPICS = {
+    "loan": "circulation.loan",
+    "request": "circulation.request",
+    "check-in": "circulation.check-in",
+    "users": "users.users",
+}
 _STATUS = {
     "hold_filled": "Closed - Filled",
     "hold_cancelled": "Closed - Cancelled",
@@ -29,7 +34,12 @@ def _time(instant: int) -> str:
 
 def _meta(instant: int) -> dict[str, str]:
     staff = _id("staff", 1)
-    return {"createdDate": _time(instant), "createdByUserId": staff, "updatedDate": _time(instant), "updatedByUserId": staff}
+    return {
+        "createdDate": _time(instant),
+        "createdByUserId": staff,
+        "updatedDate": _time(instant),
+        "updatedByUserId": staff,
+    }
 
 
 def user(person: Person) -> dict[str, Any]:
@@ -126,7 +136,7 @@ def _payload(delivery: Delivery) -> tuple[str, str, str, dict[str, Any]]:
         before = loan | {"action": "checkedout", "renewalCount": 0}
         return "loan", loan["id"], "UPDATED", {"old": before, "new": loan}
     if act.part == "return":
-        record = {
+        record: dict[str, Any] = {
             "id": _id("check-in", act.key),
             "occurredDateTime": _time(act.occurred),
             "itemId": _id("item", act.item),
@@ -143,11 +153,11 @@ def _payload(delivery: Delivery) -> tuple[str, str, str, dict[str, Any]]:
             return "request", waiting["id"], "CREATED", {"new": waiting}
         return "request", waiting["id"], "UPDATED", {"old": waiting, "new": waiting | {"status": _STATUS[act.part]}}
     assert act.person is not None  # noqa: S101 - registrations have patrons
-    before = user(act.person) | {"metadata": _meta(act.occurred)}
+    known: dict[str, Any] = user(act.person) | {"metadata": _meta(act.occurred)}
     if act.part == "new":
-        return "users", before["id"], "CREATED", {"new": before}
+        return "users", known["id"], "CREATED", {"new": known}
     later = {"expirationDate": "2028-12-31T00:00:00.000+00:00"} if act.part == "renewed" else {"active": False}
-    return "users", before["id"], "UPDATED", {"old": before, "new": before | later}
+    return "users", known["id"], "UPDATED", {"old": known, "new": known | later}
 
 
 def _lines(world: World) -> Iterator[tuple[str, str]]:

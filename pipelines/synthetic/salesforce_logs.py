@@ -6,7 +6,7 @@ from typing import Any, Iterator
 
 import fastavro
 
-from pipelines.sample.world import CAMPAIGNS, World
+from pipelines.synthetic.world import CAMPAIGNS, World
 
 _TEXTS: Any = ["null", "string"]
 _HEADER = {
@@ -82,14 +82,34 @@ def _members(world: World) -> Iterator[dict[str, Any]]:
             ids = [member_id(act.members[0])]
             header = _header("CampaignMember", ids, "CREATE", act.occurred, "", key)
             contact, campaign = contact_id(act.person.number), campaign_id(act.campaign)
-            yield {"ChangeEventHeader": header, "CampaignId": campaign, "LeadId": None, "ContactId": contact, "Status": "Sent"}
+            yield {
+                "ChangeEventHeader": header,
+                "CampaignId": campaign,
+                "LeadId": None,
+                "ContactId": contact,
+                "Status": "Sent",
+            }
         else:
-            group = [one.act.members[0] for one in deliveries[at : at + 8] if (one.act.occurred, one.act.part) == (act.occurred, act.part)]
-            ids = [member_id(number) for number in dict.fromkeys(group)] if key not in done else [member_id(act.members[0])]
+            group = [
+                one.act.members[0]
+                for one in deliveries[at : at + 8]
+                if (one.act.occurred, one.act.part) == (act.occurred, act.part)
+            ]
+            ids = (
+                [member_id(number) for number in dict.fromkeys(group)]
+                if key not in done
+                else [member_id(act.members[0])]
+            )
             done.add(key)
             # Status is the fifth field, counted from the header: bit 4 of the bitmap.
             header = _header("CampaignMember", ids, "UPDATE", act.occurred, "0x10", key)
-            yield {"ChangeEventHeader": header, "CampaignId": None, "LeadId": None, "ContactId": None, "Status": act.part.title()}
+            yield {
+                "ChangeEventHeader": header,
+                "CampaignId": None,
+                "LeadId": None,
+                "ContactId": None,
+                "Status": act.part.title(),
+            }
         if at == 40:
             header = _header("CampaignMember", [member_id(1)], "GAP_UPDATE", act.occurred, "", key + "-gap")
             yield {"ChangeEventHeader": header, "CampaignId": None, "LeadId": None, "ContactId": None, "Status": None}

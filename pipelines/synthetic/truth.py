@@ -6,9 +6,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Callable, Iterator
 
-from pipelines.sample.world import ZONE, Act, Delivery, World, item_codes
+from pipelines.synthetic.world import ZONE, Act, Delivery, World, item_codes
 
-_REGION = {f"B{n:02d}": "north" if n < 5 else "center" if n < 9 else "south" if n < 12 else "island" for n in range(1, 13)}  # noqa: PLR2004
+_REGION = {
+    f"B{n:02d}": "north" if n < 5 else "center" if n < 9 else "south" if n < 12 else "island" for n in range(1, 13)
+}
 _DAYPART = ("night",) * 6 + ("early",) * 3 + ("morning",) * 3 + ("afternoon",) * 5 + ("evening",) * 3 + ("late",) * 4
 _OUTCOME = {"hold_placed": "placed", "hold_filled": "filled", "hold_cancelled": "cancelled", "hold_expired": "expired"}
 _H_DAYS = {"circulation": 2, "patron": 7, "engagement": 7}
@@ -32,7 +34,7 @@ def _band(act: Act) -> str:
 
 def _daypart(act: Act) -> tuple[tuple[str, str], ...]:
     local = _local(act.occurred)
-    weekend = "weekend" if local.weekday() > 4 else "weekday"  # noqa: PLR2004
+    weekend = "weekend" if local.weekday() > 4 else "weekday"
     return (("branch", act.branch), ("day_type", weekend), ("daypart", _DAYPART[local.hour]))
 
 
@@ -68,7 +70,12 @@ def truth_rows(world: World) -> Iterator[tuple[str, str, str, str, int, int]]:
         latest: dict[str, Delivery] = {}
         for delivery in world.deliveries:
             act = delivery.act
-            if act.kind != kind or (parts and act.part not in parts) or act.person is None or act.person.kind != "patron":
+            if (
+                act.kind != kind
+                or (parts and act.part not in parts)
+                or act.person is None
+                or act.person.kind != "patron"
+            ):
                 continue
             if delivery.arrived >= _window(act, name)[1] + _H_DAYS[kind] * 86_400_000:
                 continue

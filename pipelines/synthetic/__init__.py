@@ -14,9 +14,9 @@ def write_sample(
     Raises:
       ValueError: an unknown source.
     """
-    from pipelines.sample import canonical_logs, evergreen_logs, folio_logs, salesforce_logs  # noqa: PLC0415
-    from pipelines.sample.truth import write_truth  # noqa: PLC0415
-    from pipelines.sample.world import make_world  # noqa: PLC0415
+    from pipelines.synthetic import canonical_logs, evergreen_logs, folio_logs, salesforce_logs  # noqa: PLC0415
+    from pipelines.synthetic.truth import write_truth  # noqa: PLC0415
+    from pipelines.synthetic.world import make_world  # noqa: PLC0415
 
     if set(sources) - set(SOURCES) or not sources:
         message = f"--sources: need some of {', '.join(SOURCES)}"

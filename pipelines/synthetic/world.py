@@ -135,7 +135,9 @@ class _Maker:
         """A moment in opening hours of a random civil day."""
         day = START + dt.timedelta(days=self.rng.randrange(self.days))
         hour = self.rng.choices(range(24), _HOURS)[0]
-        local = dt.datetime(day.year, day.month, day.day, hour, self.rng.randrange(60), self.rng.randrange(60), tzinfo=ZONE)
+        local = dt.datetime(
+            day.year, day.month, day.day, hour, self.rng.randrange(60), self.rng.randrange(60), tzinfo=ZONE
+        )
         return round(local.timestamp() * 1000)
 
     def _arrival(self, act: Act) -> int:
@@ -189,7 +191,9 @@ class _Maker:
         for person in able:
             item = next(number for number in range(1, 20_000) if item_codes(number)[0] == "kit")
             for _ in range(60):
-                self._add(self._act(person, person.source, "circulation", "checkout", self._moment(), branch="B12", item=item))
+                self._add(
+                    self._act(person, person.source, "circulation", "checkout", self._moment(), branch="B12", item=item)
+                )
 
     def campaigns(self, people: Sequence[Person]) -> None:
         """Campaign members of the CRM system: sent to one by one, answered one by one or several at once."""

@@ -7,7 +7,7 @@ from typing import Any
 import fastavro
 
 from pipelines.contract_files import avro_schema
-from pipelines.sample.world import Delivery, World, item_codes
+from pipelines.synthetic.world import Delivery, World, item_codes
 from schemas.events import MODELS
 
 _NOBODY = {"patron_ref": None, "patron_kind": "patron"}

@@ -4,30 +4,147 @@ import datetime as dt
 from pathlib import Path
 from typing import Iterable, Mapping
 
-from pipelines.sample.world import AUDIENCES, BRANCHES, PATRON_TYPES, ZONE, Act, World, item_codes
+from pipelines.synthetic.world import AUDIENCES, BRANCHES, PATRON_TYPES, ZONE, Act, World, item_codes
 
-_CIRCULATION = (
-    "id usr xact_start xact_finish unrecovered target_copy circ_lib circ_staff checkin_staff checkin_lib renewal_remaining"
-    " grace_period due_date stop_fines_time checkin_time create_time duration fine_interval recurring_fine max_fine"
-    " phone_renewal desk_renewal opac_renewal duration_rule recurring_fine_rule max_fine_rule stop_fines workstation"
-    " checkin_workstation copy_location checkin_scan_time auto_renewal auto_renewal_remaining parent_circ"
-).split()
-_USER = (
-    "id card profile usrname email passwd standing ident_type ident_value ident_type2 ident_value2 net_access_level photo_url"
-    " prefix first_given_name second_given_name family_name suffix guardian pref_prefix pref_first_given_name"
-    " pref_second_given_name pref_family_name pref_suffix name_keywords name_kw_tsvector alias day_phone evening_phone"
-    " other_phone mailing_address billing_address home_ou dob active master_account super_user barred deleted juvenile"
-    " usrgroup claims_returned_count credit_forward_balance last_xact_id create_date expire_date"
-    " claims_never_checked_out_count last_update_time locale guardian_email"
-).split()
-_ADDRESS = (
-    "id valid within_city_limits address_type usr street1 street2 city county state country post_code pending replaces"
-).split()
-_COPY = (
-    "id circ_lib creator call_number editor create_date edit_date copy_number status location loan_duration fine_level"
-    " age_protect circulate deposit ref holdable deposit_amount price barcode circ_modifier circ_as_type dummy_title"
-    " dummy_author alert_message opac_visible deleted floating dummy_isbn status_changed_time active_date mint_condition cost"
-).split()
+_CIRCULATION = [
+    "id",
+    "usr",
+    "xact_start",
+    "xact_finish",
+    "unrecovered",
+    "target_copy",
+    "circ_lib",
+    "circ_staff",
+    "checkin_staff",
+    "checkin_lib",
+    "renewal_remaining",
+    "grace_period",
+    "due_date",
+    "stop_fines_time",
+    "checkin_time",
+    "create_time",
+    "duration",
+    "fine_interval",
+    "recurring_fine",
+    "max_fine",
+    "phone_renewal",
+    "desk_renewal",
+    "opac_renewal",
+    "duration_rule",
+    "recurring_fine_rule",
+    "max_fine_rule",
+    "stop_fines",
+    "workstation",
+    "checkin_workstation",
+    "copy_location",
+    "checkin_scan_time",
+    "auto_renewal",
+    "auto_renewal_remaining",
+    "parent_circ",
+]
+_USER = [
+    "id",
+    "card",
+    "profile",
+    "usrname",
+    "email",
+    "passwd",
+    "standing",
+    "ident_type",
+    "ident_value",
+    "ident_type2",
+    "ident_value2",
+    "net_access_level",
+    "photo_url",
+    "prefix",
+    "first_given_name",
+    "second_given_name",
+    "family_name",
+    "suffix",
+    "guardian",
+    "pref_prefix",
+    "pref_first_given_name",
+    "pref_second_given_name",
+    "pref_family_name",
+    "pref_suffix",
+    "name_keywords",
+    "name_kw_tsvector",
+    "alias",
+    "day_phone",
+    "evening_phone",
+    "other_phone",
+    "mailing_address",
+    "billing_address",
+    "home_ou",
+    "dob",
+    "active",
+    "master_account",
+    "super_user",
+    "barred",
+    "deleted",
+    "juvenile",
+    "usrgroup",
+    "claims_returned_count",
+    "credit_forward_balance",
+    "last_xact_id",
+    "create_date",
+    "expire_date",
+    "claims_never_checked_out_count",
+    "last_update_time",
+    "locale",
+    "guardian_email",
+]
+_ADDRESS = [
+    "id",
+    "valid",
+    "within_city_limits",
+    "address_type",
+    "usr",
+    "street1",
+    "street2",
+    "city",
+    "county",
+    "state",
+    "country",
+    "post_code",
+    "pending",
+    "replaces",
+]
+_COPY = [
+    "id",
+    "circ_lib",
+    "creator",
+    "call_number",
+    "editor",
+    "create_date",
+    "edit_date",
+    "copy_number",
+    "status",
+    "location",
+    "loan_duration",
+    "fine_level",
+    "age_protect",
+    "circulate",
+    "deposit",
+    "ref",
+    "holdable",
+    "deposit_amount",
+    "price",
+    "barcode",
+    "circ_modifier",
+    "circ_as_type",
+    "dummy_title",
+    "dummy_author",
+    "alert_message",
+    "opac_visible",
+    "deleted",
+    "floating",
+    "dummy_isbn",
+    "status_changed_time",
+    "active_date",
+    "mint_condition",
+    "cost",
+]
 _NOT_PATRON = {"staff": 90, "system": 90, "test": 91, "shadow": 91, "guest": 91}
 
 
@@ -108,7 +225,14 @@ def write(world: World, directory: Path) -> None:
     )
     _table(lookups / "actor.usr.tsv", _USER, users)
     addresses = (
-        {"id": at, "valid": 1, "address_type": "MAILING", "usr": person.ref, "street1": "1 CANARYSMITH Way", "post_code": person.postal}
+        {
+            "id": at,
+            "valid": 1,
+            "address_type": "MAILING",
+            "usr": person.ref,
+            "street1": "1 CANARYSMITH Way",
+            "post_code": person.postal,
+        }
         for at, person in enumerate(people, start=1)
     )
     _table(lookups / "actor.usr_address.tsv", _ADDRESS, addresses)
