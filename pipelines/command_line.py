@@ -192,7 +192,7 @@ def replay(
 
     def work() -> int:
         from pipelines.replay import Request  # noqa: PLC0415
-        from pipelines.replay import replay as run
+        from pipelines.replay import replay as run  # noqa: PLC0415
         from pipelines.report import print_summary, summary_json  # noqa: PLC0415
 
         for option in (complete_from, complete_through):

@@ -100,7 +100,7 @@ def _read(stream: BinaryIO, size: int) -> tuple[bytes, bool]:
     pieces, left = [], size
     try:
         while left:
-            piece = stream.read(min(left, 1 << 20))
+            piece = stream.read1(min(left, 1 << 20))  # type: ignore[attr-defined]
             if not piece:
                 break
             pieces.append(piece)
@@ -134,11 +134,11 @@ def _lines(stream: BinaryIO, source: str, form: str, start: int) -> Iterator[tup
     while not broken:
         block, broken = _read(stream, CHUNK)
         data = rest + block
-        if not data:
+        if not data and not broken:
             break
         last = len(block) < CHUNK or broken
         cut = len(data) if last else data.rfind(b"\n") + 1
-        if not cut:
+        if data and not cut:
             cut, data = _overlong(stream, data)
         rest = data[cut:]
         whole = data[:cut]

@@ -58,9 +58,9 @@ def _thresholds(scale: int) -> list[int]:
         ratio = (-one / scale).exp()
         whole = Decimal(1 << _BITS)
         below: list[int] = []
-        # F(-z - 1) = a^(z + 1) / (1 + a): the mass strictly under -z. Stop where it rounds to nothing.
+        # F(-z - 1) = a^(z + 1) / (1 + a): the mass strictly under -z. Stop where it rounds to nothing new.
         mass = ratio / (one + ratio)
-        while (count := int((mass * whole).to_integral_value())) > 0:
+        while 0 < (count := int((mass * whole).to_integral_value())) < (below[-1] if below else 1 << _BITS):
             below.append(count)
             mass *= ratio
     low = below[::-1]

@@ -1,0 +1,97 @@
+"""Civil time against the standard library, one instant at a time."""
+
+import datetime as dt
+import zoneinfo
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.privacy.times import (
+    AGE_BANDS,
+    DAYPARTS,
+    UNKNOWN_BIRTH,
+    Zone,
+    age_band_of,
+    birth_days,
+    day_type_of,
+    daypart_of,
+    is_late,
+    local_resolver,
+    publication_time,
+    window_name,
+    zone_rules,
+)
+
+HOUR = 3_600_000
+NAMES = st.sampled_from(
+    ["America/New_York", "Europe/Oslo", "Asia/Kolkata", "America/Havana", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]
+)
+INSTANTS = st.integers(631_152_000_000, 4_102_444_799_999)
+
+
+def day(iso):
+    return int(np.datetime64(iso, "D").astype(int))
+
+
+@given(NAMES, INSTANTS)
+def test_civil_time_is_that_of_the_standard_library(name, instant):
+    zone = Zone(name)
+    civil = dt.datetime.fromtimestamp(instant // 1000, zone_rules(name))
+
+    assert window_name("day", int(zone.day_of(np.array([instant]))[0])) == civil.date().isoformat()
+    assert window_name("month", int(zone.month_of(np.array([instant]))[0])) == civil.date().replace(day=1).isoformat()
+    local = zone.local(np.array([instant]))
+    assert int(local[0]) // HOUR % 24 == civil.hour
+    assert bool(day_type_of(local)[0]) == (civil.weekday() >= 5)
+    starts = {"night": 0, "early": 6, "morning": 9, "afternoon": 12, "evening": 17, "late": 20}
+    assert DAYPARTS[daypart_of(local)[0]] == max((s, n) for n, s in starts.items() if s <= civil.hour)[1]
+
+
+@given(NAMES, st.integers(7305, 47000))
+def test_days_tile_the_year_and_begin_at_their_first_instant(name, number):
+    zone = Zone(name)
+    start = zone.start_of_day(number)
+
+    assert zone.day_of(np.array([start, start - 1])).tolist() == [number, number - 1]
+
+
+@pytest.mark.parametrize(("iso", "hours"), [("2026-03-08", 23), ("2026-11-01", 25), ("2026-05-05", 24)])
+def test_days_with_a_clock_change_have_23_and_25_hours(iso, hours):
+    zone = Zone("America/New_York")
+
+    assert zone.start_of_day(day(iso) + 1) - zone.start_of_day(day(iso)) == hours * HOUR
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc", "America", "a b"])
+def test_unknown_zones_are_refused(name):
+    with pytest.raises(ValueError, match="time_zone"):
+        zone_rules(name)
+
+
+def test_publication_is_rounded_up_to_the_hour_and_lateness_is_exact():
+    assert publication_time(0, 48 * HOUR) == 49 * HOUR
+    assert publication_time(1, 48 * HOUR) == 50 * HOUR
+    assert is_late(np.array([9, 10, 11]), np.array([5, 5, 5]), 5).tolist() == [False, True, True]
+
+
+@given(st.dates(dt.date(1900, 1, 1), dt.date(2026, 1, 1)), st.dates(dt.date(2000, 1, 1), dt.date(2099, 1, 1)))
+def test_ages_are_completed_years(born, today):
+    age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+    days, bad = birth_days([born.isoformat(), None, "2026-02-31"])
+    band = age_band_of(days, np.full(3, day(today.isoformat()), np.int32)).tolist()
+
+    expected = sum(age >= limit for limit in (13, 18, 25, 45, 65)) if 0 <= age <= 120 else len(AGE_BANDS)
+    assert band == [expected, len(AGE_BANDS), len(AGE_BANDS)]
+    assert bad.tolist() == [False, False, True]
+    assert days[1] == UNKNOWN_BIRTH
+
+
+def test_times_without_a_zone_need_the_sources_zone():
+    assert local_resolver(None) is None
+    resolve = local_resolver("America/New_York")
+
+    assert resolve("2026-03-01T10:00:00.5") == round(
+        dt.datetime(2026, 3, 1, 10, 0, 0, 500_000, tzinfo=zoneinfo.ZoneInfo("America/New_York")).timestamp() * 1000
+    )
