@@ -1,5 +1,6 @@
 """Publishing once: what is due is frozen, inserted if absent, sealed; what was published is only verified."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Sequence
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pipelines.replay import Request, Summary
 
 _GROUP = 64  # windows released in one run of the graph
+PUBLISHED_BEFORE = "published-before"  # of the work store: what the ledger held when the run began
 _SLACK = 3  # days: how far --complete-through may lie behind the last event
 
 
@@ -156,12 +158,13 @@ class Publication:
         """Recompute published windows that this run's files cover whole; what only touches them is `closed`."""
         ledger = self.counts.ledger(self.job.tenant)
         rows = self.store.windows(VERIFY)
+        before = {tuple(where) for where in json.loads(self.store.value(PUBLISHED_BEFORE) or "[]")}
         for table in self.job.policy.tables:
             feeds = self._feeds(table, VERIFY)
             keys = [
                 WindowKey(table.name, row.window_start, row.window_end)
                 for (name, _), row in ledger.items()
-                if name == table.name and row.state == "sealed"
+                if name == table.name and row.state == "sealed" and (name, row.window_start) in before
             ]
             covered = [key for key in keys if self._covers(key, table, feeds, read, ledger)]
             for key in keys:

@@ -6,17 +6,17 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 from pipelines import inputs, lookups
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
-from pipelines.counts_store import CountsStore
+from pipelines.counts_store import CountsStore, LedgerRow
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.keys import KeyringAt
 from pipelines.loop import OPEN, VERIFY, Job, run_batch
 from pipelines.opening import load_public
-from pipelines.publication import Publication
+from pipelines.publication import PUBLISHED_BEFORE, Publication
 from pipelines.work_store import Position, WorkStore
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
@@ -103,7 +103,7 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
         publication.finish_pending()
         letters = DeadLetterDirectory(deployment.dead_letters)
         _write_letters(store, letters, day)
-        resumed = _begin(store, deployment, plan, request)
+        resumed = _begin(store, deployment, plan, request, counts.ledger(deployment.tenant))
         crash_point("run-planned")
         for source, path in plan:
             _read_file(job, store, counts, letters, source, path, fresh=bool(request.paths) and not resumed)
@@ -133,16 +133,23 @@ def _files(source: SourceConfig, request: Request) -> Iterator[Path]:
 
 
 def _begin(
-    store: WorkStore, deployment: Deployment, plan: Sequence[tuple[SourceConfig, Path]], request: Request
+    store: WorkStore,
+    deployment: Deployment,
+    plan: Sequence[tuple[SourceConfig, Path]],
+    request: Request,
+    ledger: Mapping[tuple[str, str], LedgerRow],
 ) -> bool:
     """Note the run's plan; whether it is a killed run that goes on."""
     listed = json.dumps([[source.name, str(path)] for source, path in plan])
     tag = hashlib.sha256(listed.encode()).hexdigest()
     resumed = store.value(_RUN) == tag
+    # A resumed run must not verify what it published itself: its acts went there, not to the verify lane.
+    before = json.dumps(sorted(where for where, row in ledger.items() if _is_published(row.state)))
     with store.transaction() as transaction:
         if not resumed:
             transaction.drop_lane(VERIFY)
             transaction.set_value(_RUN, tag)
+            transaction.set_value(PUBLISHED_BEFORE, before)
             if request.paths:
                 for source, path in plan:
                     transaction.forget_positions(source.name, [str(path)])

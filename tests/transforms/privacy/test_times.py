@@ -26,7 +26,15 @@ from transforms.privacy.times import (
 
 HOUR = 3_600_000
 NAMES = st.sampled_from(
-    ["America/New_York", "Europe/Oslo", "Asia/Kolkata", "America/Havana", "Australia/Lord_Howe", "Africa/Casablanca", "UTC"]
+    [
+        "America/New_York",
+        "Europe/Oslo",
+        "Asia/Kolkata",
+        "America/Havana",
+        "Australia/Lord_Howe",
+        "Africa/Casablanca",
+        "UTC",
+    ]
 )
 INSTANTS = st.integers(631_152_000_000, 4_102_444_799_999)
 
