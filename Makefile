@@ -23,6 +23,7 @@ test: check unit ## all that CI runs
 
 check: setup ## lint, types, direction of imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
