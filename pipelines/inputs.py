@@ -18,7 +18,7 @@ from blake3 import blake3
 from schemas.chunks import RawChunk
 from transforms.decode import LIMIT
 
-CHUNK = 8 * 1024 * 1024  # bytes of one element
+CHUNK = 4 * 1024 * 1024  # bytes of one element: decoded, it should stay near the processor's caches
 BATCH = 64 * 1024 * 1024  # bytes of one run of the graph: its fixed cost is 0.2 s
 _HEAD = 4096
 _AVRO = b"Obj\x01"

@@ -88,13 +88,10 @@ def columns_of(
     """
     n = len(events)
     occurred = np.fromiter((event.occurred_at for event in events), np.int64, n)
+    if not any(stamps):
+        stamps = [event.arrived_at for event in events]
     arrived = np.fromiter(
-        (
-            stamp if stamp is not None else event.occurred_at if event.arrived_at is None else event.arrived_at
-            for event, stamp in zip(events, stamps, strict=True)
-        ),
-        np.int64,
-        n,
+        (own if stamp is None else stamp for stamp, own in zip(stamps, occurred.tolist(), strict=True)), np.int64, n
     )
     refused: dict[int, DecodeError] = {}
     _refuse(refused, arrived > now + TOLERANCE, Reason.CLOCK, "arrived_at")
@@ -118,7 +115,8 @@ def columns_of(
     kept = np.ones(n, bool)
     kept[list(refused)] = False
     patrons = [event.patron_ref for event in events]
-    nobody = np.fromiter((ref is None or ref in rules.no_patron_ids for ref in patrons), bool, n)
+    nameless = {None, *rules.no_patron_ids}
+    nobody = np.fromiter((ref in nameless for ref in patrons), bool, n)
     # Who is no patron counts nowhere and is not looked at further. A return names nobody and is kept.
     returns = part == (names.index("return") if "return" in names else ABSENT)
     for why, gone in (
@@ -173,17 +171,15 @@ def _normalised(
     refs: Sequence[Optional[str]], nobody: np.ndarray, profile: str
 ) -> Tuple[np.ndarray, Tuple[str, ...], np.ndarray]:
     """Each event's position in the unique normalised ids, those ids, and which ids were refused."""
-    raw: dict[Optional[str], int] = {}
-    first = np.fromiter((raw.setdefault(ref, len(raw)) for ref in refs), np.int64, len(refs))
     ids: dict[str, int] = {}
-    meaning = np.full(len(raw) + 1, ABSENT, np.int32)
-    refused = np.zeros(len(raw) + 1, bool)
-    for ref, at in raw.items():
-        if ref is None:
-            continue
-        try:
-            meaning[at] = ids.setdefault(normalize(ref, profile), len(ids))
-        except IdRefused:
-            refused[at] = True
-    patron = np.where(nobody, np.int32(ABSENT), meaning[first])
-    return patron.astype(np.int32), tuple(ids), refused[first] & ~nobody
+    meaning: dict[Optional[str], int] = {None: ABSENT}
+    for ref in dict.fromkeys(refs):
+        if ref is not None:
+            try:
+                meaning[ref] = ids.setdefault(normalize(ref, profile), len(ids))
+            except IdRefused:
+                meaning[ref] = _UNKNOWN
+    patron = np.fromiter(map(meaning.__getitem__, refs), np.int32, len(refs))
+    refused = (patron == _UNKNOWN) & ~nobody
+    patron[nobody | refused] = ABSENT
+    return patron, tuple(ids), refused

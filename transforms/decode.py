@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable, Final, Iterator, Literal, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Final, Iterator, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import apache_beam as beam
 import fastavro
@@ -190,9 +190,11 @@ class Decoder:
     def _columns(self, messages: _Messages) -> Decoded:
         decoded = Decoded()
         book = CodeBook.of(self.policy, self.rules)
-        found: dict[str, list[int]] = {}
-        for at, event in enumerate(messages.events):
-            found.setdefault(_KINDS[type(event)], []).append(at)
+        found: dict[str, Sequence[int]] = {}
+        types = set(map(type, messages.events))
+        for one in types:
+            every = range(len(messages.events))
+            found[_KINDS[one]] = every if len(types) == 1 else [at for at in every if type(messages.events[at]) is one]
         results = []
         for kind in sorted(found):
             rows = found[kind]

@@ -114,7 +114,7 @@ def normalize(ref: str, profile: str) -> str:
     """
     if len(ref) > _LONGEST_ID or "\0" in ref:
         raise IdRefused
-    # Plain ASCII without spaces is already in normal form: nearly every id there is.
+    # Plain ASCII letters and digits are already in normal form: nearly every id there is.
     form = ref if ref.isascii() and ref.isalnum() else _clean(ref)
     if not form:
         raise IdRefused
