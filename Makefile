@@ -2,14 +2,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check unit bench contracts format clean
+.PHONY: help setup demo test check unit bench contracts fmt format clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## install everything into .venv, by exact versions and hashes
 
 $(VENV)/.installed: requirements/dev.txt pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+		test -x $(BIN)/python || { echo "need Python 3.11 to 3.13: make setup PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
@@ -19,7 +21,9 @@ demo: setup ## make a synthetic library and run the whole job on it
 	rm -rf carrel-demo
 	$(BIN)/carrel demo carrel-demo
 
-test: check unit ## all that CI runs
+test: ## all that CI runs: lint, types, imports, then the tests (their closing line comes last)
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory unit
 
 check: setup ## lint, types, direction of imports
 	$(BIN)/ruff check .
@@ -27,7 +31,7 @@ check: setup ## lint, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup ## the tests
+unit: setup ## the tests; CI=true makes missing sample data a failure
 	$(BIN)/python -m pytest -q
 
 bench: setup ## measure this job against others on the same events
@@ -36,7 +40,7 @@ bench: setup ## measure this job against others on the same events
 contracts: setup ## write the generated contracts anew
 	$(BIN)/python -m pipelines.contract_files
 
-format: setup ## format the code
+fmt format: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

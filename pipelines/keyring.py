@@ -108,6 +108,7 @@ class Keyring:
         """Remove a noise key and leave a tombstone, so that no second one is made for its month."""
         name = f"noise-{tenant}-{month}"
         (self._directory / f"{name}.gone").touch(mode=0o600)
+        self._sync()  # the tombstone is on disk before the key goes
         self._shred(f"{name}.key")
 
     def store_key(self) -> bytes:
@@ -127,8 +128,8 @@ class Keyring:
         return found
 
     def made(self, name: str) -> int:
-        """When a key was made, ms UTC."""
-        return int((self._directory / name).read_bytes()[_BYTES:] or b"0")
+        """When a key was made, ms UTC; 0 of one whose destruction a crash cut short, so that it is overdue."""
+        return int((self._directory / name).read_bytes()[_BYTES:].strip(b"\0") or b"0")
 
     def _read(self, name: str) -> Optional[bytes]:
         path = self._directory / name
@@ -160,7 +161,8 @@ class Keyring:
 
     def _make(self, name: str, now_ms: int) -> bytes:
         """A new random key: complete under its name or not there at all, and on disk before it is used."""
-        path, draft = self._directory / name, self._directory / f".{name}.{os.getpid()}"
+        # A name of its own: process ids repeat in containers, and a killed run may have left its draft.
+        path, draft = self._directory / name, self._directory / f".{name}.{secrets.token_hex(8)}"
         secret = secrets.token_bytes(_BYTES)
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -170,7 +172,12 @@ class Keyring:
                 os.fsync(handle)
             os.link(draft, path)
         except FileExistsError:
-            secret = self._read(name) or secret
+            # Another process was first. A key that is on no disk must never be used.
+            made = self._read(name)
+            if made is None:
+                message = f"{name}: made and destroyed by another process at this moment; run again"
+                raise KeyringError(message) from None
+            secret = made
         except OSError as error:
             message = f"{name}: cannot be made ({error.strerror}); check the keyring's disk and owner"
             raise KeyringError(message) from None

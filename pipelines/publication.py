@@ -241,6 +241,8 @@ class Publication:
         """Destroy token keys of months with nothing left open, those past their deadline, and old noise keys."""
         keyring = Keyring(self.deployment.keyring)
         open_months = {key.month for key in self.store.windows(OPEN)}
+        # A key that was made ahead waits for its month: only what has been released can be over.
+        begun = {start[:7] for _, start in self.counts.ledger(self.job.tenant)}
         largest = max((table.horizon for table in self.job.policy.tables), default=0)
         for key in keyring.listing():
             if key.tenant != self.job.tenant or key.gone:
@@ -250,7 +252,7 @@ class Publication:
                 overdue = self.job.now > deadline(month_end, largest, key.made)
                 if overdue:
                     self._void_month(key.month)
-                if overdue or key.month not in open_months:
+                if overdue or (key.month in begun and key.month not in open_months):
                     keyring.destroy_token_key(self.job.tenant, key.month)
                     self._receipt("token", key.month, "deadline" if overdue else "released")
             elif key.purpose == "noise":

@@ -213,3 +213,13 @@ def test_a_second_instance_exits_75(run, deploy):
         done = replay(run, deployment, code=75)
 
     assert "another instance" in done.stderr
+
+
+def test_a_key_that_was_made_ahead_outlives_a_replay_of_other_months(run, deploy):
+    deployment = deploy(sources="carrel-event")
+    run("-c", deployment / "carrel.toml", "keys", "rotate", "--month", "2026-09")
+
+    replay(run, deployment, *THROUGH)
+
+    assert "token  2026-09" in run("-c", deployment / "carrel.toml", "keys", "list").stdout
+    assert "token  2026-03" not in run("-c", deployment / "carrel.toml", "keys", "list").stdout

@@ -4,8 +4,8 @@ Opening a reject is not here: it belongs to the privacy officer's tools (`pipeli
 Source: RFC 9180 (HPKE), base mode, X25519, HKDF-SHA256, ChaCha20-Poly1305.
 """
 
-import os
 import struct
+from secrets import token_bytes
 
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -79,7 +79,7 @@ def fingerprint(public_key: bytes) -> str:
 
 def seal_blob(key: bytes, bound_to: bytes, blob: bytes) -> bytes:
     """AES-256-GCM under a window's key, bound to table and window. The random nonce is no part of a result."""
-    nonce = os.urandom(_NONCE)
+    nonce = token_bytes(_NONCE)
     return nonce + AESGCM(key).encrypt(nonce, blob, bound_to)
 
 

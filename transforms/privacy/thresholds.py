@@ -34,6 +34,22 @@ def _halves(tags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def _by_tag(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Row positions by tag. Tags are MACs, so the first half nearly always decides, and one fast sort does."""
+    order: np.ndarray = np.argsort(high)
+    ahead, behind = order[1:], order[:-1]
+    if ((high[ahead] == high[behind]) & (low[ahead] != low[behind])).any():
+        return np.lexsort((low, high))
+    return order
+
+
+def _starts(*columns: np.ndarray) -> np.ndarray:
+    """Where sorted columns begin a new value."""
+    new = np.ones(len(columns[0]), bool)
+    new[1:] = np.logical_or.reduce([column[1:] != column[:-1] for column in columns])
+    return new
+
+
 def standing(
     act: np.ndarray, order: np.ndarray, retract: np.ndarray, n: np.ndarray, cell: np.ndarray, token: np.ndarray
 ) -> np.ndarray:
@@ -46,27 +62,23 @@ def standing(
       act: (n, 16) uint8. order: int64. retract: bool. n: int64. cell: int64. token: (n, 16) uint8.
 
     Returns:
-      int64 row positions, in the order of the act tags.
+      int64 row positions, in the order of the act tags; of rows that are equal throughout, the last.
     """
     if not len(act):
         return np.empty(0, np.int64)
     act_high, act_low = _halves(act)
-    by_act = np.lexsort((act_low, act_high))
-    high, low = act_high[by_act], act_low[by_act]
-    same = (high[1:] == high[:-1]) & (low[1:] == low[:-1])
-    if same.any():
-        # Only acts that occur more than once need the full order.
-        repeated = np.zeros(len(act), bool)
-        repeated[1:] |= same
-        repeated[:-1] |= same
-        rows = by_act[repeated]
-        token_high, token_low = _halves(token[rows])
-        full = np.lexsort(
-            (token_low, token_high, cell[rows], n[rows], retract[rows], order[rows], act_low[rows], act_high[rows])
-        )
-        by_act[repeated] = rows[full]
-    last = np.append(~same, True)
-    rows = by_act[last]
+    rows = _by_tag(act_high, act_low)
+    first = _starts(act_high[rows], act_low[rows])
+    # Of each act keep the rows with the largest value, column after column, until one row is left.
+    columns = iter((order, retract, n, cell, *_halves(token), np.arange(len(act))))
+    while not first.all():
+        values = next(columns)[rows]
+        starts = np.flatnonzero(first)
+        largest = np.maximum.reduceat(values, starts)
+        group = np.cumsum(first) - 1
+        stays = values == largest[group]
+        rows, group = rows[stays], group[stays]
+        first = _starts(group)
     kept: np.ndarray = rows[~retract[rows] & (n[rows] > 0)]
     return kept
 

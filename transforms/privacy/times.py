@@ -6,6 +6,7 @@ gives the same buckets everywhere. Instants are int64 milliseconds since 1970-01
 
 import datetime as dt
 import importlib.resources
+import re
 import zoneinfo
 from functools import lru_cache
 from typing import Callable, Optional, Sequence
@@ -23,8 +24,10 @@ UNKNOWN_BIRTH = int(np.iinfo(np.int32).min)
 _DAYPART_STARTS = np.array([0, 6, 9, 12, 17, 20])
 _BAND_STARTS = np.array([0, 13, 18, 25, 45, 65])
 _OLDEST = 120
-_FIRST, _LAST = dt.datetime(1989, 12, 1, tzinfo=dt.UTC), dt.datetime(2100, 2, 1, tzinfo=dt.UTC)
+_SECONDS_OF_DAY = 86_400
+_FIRST, _LAST = 7_274 * _SECONDS_OF_DAY, 47_513 * _SECONDS_OF_DAY  # 1989-12-01 and 2100-02-01, UTC
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _EPOCH_DAY = dt.date(1970, 1, 1).toordinal()
 
 
@@ -50,22 +53,21 @@ def _offsets(name: str) -> tuple[np.ndarray, np.ndarray]:
     """When the zone's offset from UTC changes (ms UTC) and the offset (ms) from then on."""
     rules = zone_rules(name)
 
-    def offset(at: dt.datetime) -> int:
-        delta = at.astimezone(rules).utcoffset()
+    def offset(at: int) -> int:
+        delta = dt.datetime.fromtimestamp(at, rules).utcoffset()
         return int((delta or dt.timedelta()).total_seconds() * 1000)
 
     changes, offsets = [np.iinfo(np.int64).min], [offset(_FIRST)]
-    at = _FIRST
-    while at < _LAST:
-        following = at + dt.timedelta(days=5)
-        if offset(following) != offsets[-1]:
-            low, high = at, following
-            while high - low > dt.timedelta(seconds=1):
-                middle = low + (high - low) // 2
+    # Whole seconds, as the rules are written in: a fraction would put a change a second off. No zone
+    # changes twice within a day.
+    for at in range(_FIRST, _LAST, _SECONDS_OF_DAY):
+        low, high = at, at + _SECONDS_OF_DAY
+        if offset(high) != offsets[-1]:
+            while high - low > 1:
+                middle = (low + high) // 2
                 low, high = (middle, high) if offset(middle) == offsets[-1] else (low, middle)
-            changes.append(round((high - _EPOCH).total_seconds()) * 1000)
-            offsets.append(offset(high + dt.timedelta(seconds=1)))
-        at = following
+            changes.append(high * 1000)
+            offsets.append(offset(high))
     return np.array(changes, np.int64), np.array(offsets, np.int64)
 
 
@@ -149,6 +151,9 @@ def birth_days(dates: Sequence[Optional[str]]) -> tuple[np.ndarray, np.ndarray]:
     for date in dict.fromkeys(dates):
         if date is not None:
             try:
+                # fromisoformat alone also takes 20260301 and week dates.
+                if not _ISO_DATE.fullmatch(date):
+                    raise ValueError  # noqa: TRY301 - one way out for both kinds of bad date
                 known[date] = dt.date.fromisoformat(date).toordinal() - _EPOCH_DAY
             except ValueError:
                 known[date] = UNKNOWN_BIRTH

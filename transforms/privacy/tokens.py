@@ -10,6 +10,7 @@ import hashlib
 import re
 import struct
 import unicodedata
+from itertools import pairwise
 from typing import NoReturn, Sequence, Union
 
 import numpy as np
@@ -20,17 +21,12 @@ _CONTEXT = "carrel 2026-11-23 patron token subkey v1"
 _KEY_BYTES = 32
 _TOKEN_BYTES = 16
 _LONGEST_ID = 64
+_FIRST_PRINTABLE, _LAST_PRINTABLE = 0x20, 0x7E
 
-# Keys that somebody could guess: what documentation, tests and empty files are made of.
+# Hashes that anybody can make: of nothing and of what people type first. Patterns are found by rule.
+_TYPED_FIRST = (b"", b"test", b"secret", b"password", b"changeme", b"key", b"carrel")
 _KNOWN_KEYS = frozenset(
-    [
-        bytes(range(_KEY_BYTES)),
-        bytes(range(_KEY_BYTES - 1, -1, -1)),
-        b"0123456789abcdef" * 2,
-        b"0123456789ABCDEF" * 2,
-        blake3(b"").digest(),
-        hashlib.sha256(b"").digest(),
-    ]
+    digest for word in _TYPED_FIRST for digest in (blake3(word).digest(), hashlib.sha256(word).digest())
 )
 
 
@@ -78,14 +74,22 @@ def check_key(secret: bytes) -> None:
     """Refuse a key that is short or known.
 
     Raises:
-      WeakKeyError: not 32 bytes, all bytes equal, or a published test key.
+      WeakKeyError: not 32 bytes, a published test key, text, a repeated pattern or a counting sequence.
     """
     if len(secret) != _KEY_BYTES:
         message = "key: need 32 bytes; destroy it and let a new one be made"
         raise WeakKeyError(message)
-    if len(set(secret)) == 1 or secret in _KNOWN_KEYS:
+    if _is_guessable(secret):
         message = "key: this is a known test key; destroy it and let a new one be made"
         raise WeakKeyError(message)
+
+
+def _is_guessable(secret: bytes) -> bool:
+    """Whether a key looks typed and not drawn: a random key does so with a chance under 2^-45."""
+    text = all(_FIRST_PRINTABLE <= byte <= _LAST_PRINTABLE for byte in secret)
+    repeats = any(secret[period:] == secret[:-period] for period in range(1, _KEY_BYTES // 2 + 1))
+    counts = len({(after - before) % 256 for before, after in pairwise(secret)}) == 1
+    return text or repeats or counts or secret in _KNOWN_KEYS
 
 
 def length_prefixed(*parts: Union[str, bytes]) -> bytes:
@@ -137,14 +141,14 @@ def normalize(ref: str, profile: str) -> str:
 
 
 def _clean(ref: str) -> str:
-    """NFKC without spaces, format and control characters; refuses more than one script."""
+    """NFKC without spaces, format and control characters; refuses more than one script and half characters."""
     form = "".join(
         char
         for char in unicodedata.normalize("NFKC", ref)
         if not char.isspace() and unicodedata.category(char) not in ("Cf", "Cc")
     )
     scripts = {unicodedata.name(char, "UNNAMED").split(" ")[0] for char in form if char.isalpha()}
-    if len(scripts) > 1:
+    if len(scripts) > 1 or any("\ud800" <= char <= "\udfff" for char in form):
         raise IdRefused
     return form
 
