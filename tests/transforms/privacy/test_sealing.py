@@ -28,6 +28,9 @@ def test_another_clear_part_or_key_opens_nothing(pair):
 
     with pytest.raises(RecipientError):
         open_reject(private, b"other", sealed)
+    for broken in (b"", sealed[:31], sealed[:-1], sealed[:-1] + bytes([sealed[-1] ^ 1])):
+        with pytest.raises(RecipientError):
+            open_reject(private, b"clear", broken)
     with pytest.raises(RecipientError):
         open_reject(X25519PrivateKey.generate().private_bytes_raw(), b"clear", sealed)
 
@@ -49,6 +52,23 @@ def test_blobs_are_bound_to_key_and_window():
         open_blob(b"k" * 32, b"other", sealed)
     with pytest.raises(InvalidTag):
         open_blob(b"l" * 32, b"window", sealed)
+
+
+def test_the_private_key_is_for_its_owner_only_and_never_overwritten(tmp_path):
+    generate_recipient(tmp_path / "r.key", tmp_path / "r.pub")
+
+    assert (tmp_path / "r.key").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        generate_recipient(tmp_path / "r.key", tmp_path / "r.pub")
+    with pytest.raises(RecipientError, match="not a"):
+        load_public(tmp_path / "r.key")
+
+
+def test_sealing_twice_gives_other_bytes(pair):
+    _, public = pair
+
+    assert seal(public, b"c", b"p") != seal(public, b"c", b"p")
+    assert seal_blob(b"k" * 32, b"w", b"t") != seal_blob(b"k" * 32, b"w", b"t")
 
 
 def test_a_wrong_key_file_is_one_clear_line(tmp_path):

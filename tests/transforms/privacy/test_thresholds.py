@@ -42,6 +42,42 @@ def test_of_one_act_the_latest_stands_in_any_order_and_with_duplicates(rows, cha
     assert kept == [(act, order, bool(retract), n, cell, token) for act, order, retract, n, cell, token in expected]
 
 
+def wide(numbers):
+    """Tags that differ in the first half too, as MACs do, and agree in the second."""
+    found = tags(numbers)
+    found[:, 0] = numbers
+    found[:, 15] = 0
+    return found
+
+
+@given(st.lists(ROW, max_size=40))
+def test_what_stands_does_not_depend_on_which_half_of_a_tag_differs(rows):
+    act, *others = columns(rows)
+    numbers = act[:, 15]
+
+    assert standing(wide(numbers), *others).tolist() == standing(act, *others).tolist()
+
+
+@given(st.lists(ROW, max_size=40))
+def test_what_stands_still_stands_when_asked_again(rows):
+    data = columns(rows)
+    kept = standing(*data)
+
+    assert standing(*(column[kept] for column in data)).tolist() == list(range(len(kept)))
+
+
+@given(st.lists(ROW, max_size=40), st.integers(0, 40))
+def test_tallies_may_be_merged_in_any_grouping_before_release(rows, cut):
+    def values(found):
+        return [found[at] for at in standing(*columns(found)).tolist()]
+
+    assert values(rows) == values(rows[cut:] + rows[:cut])
+
+
+def test_of_equal_rows_the_last_stands():
+    assert standing(*columns([(1, 0, False, 1, 0, 0)] * 3)).tolist() == [2]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 2), st.integers(1, 5)), max_size=60),
     st.integers(1, 10),

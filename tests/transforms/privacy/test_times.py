@@ -72,6 +72,64 @@ def test_days_with_a_clock_change_have_23_and_25_hours(iso, hours):
     assert zone.start_of_day(day(iso) + 1) - zone.start_of_day(day(iso)) == hours * HOUR
 
 
+@given(NAMES, st.integers(0, 400), st.integers(-1000, 1000))
+def test_around_every_clock_change_civil_time_is_right_to_the_millisecond(name, change, away):
+    zone = Zone(name)
+    changes = zone._changes[1:].tolist() or [1_000_000_000_000]
+    instant = changes[change % len(changes)] + away
+    civil = dt.datetime.fromtimestamp(instant // 1000, zone_rules(name)).replace(tzinfo=dt.UTC)
+
+    assert int(zone.local(np.array([instant]))[0]) == int(civil.timestamp()) * 1000 + instant % 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "instant", "hour"), [("Africa/Cairo", 1_745_532_000_000, 1), ("Africa/Casablanca", 1_212_278_400_000, 1)]
+)
+def test_a_clock_change_holds_from_its_first_millisecond(name, instant, hour):
+    local = Zone(name).local(np.array([instant - 1, instant]))
+
+    assert (local // HOUR % 24).tolist() == [23, hour]
+
+
+def test_a_day_without_midnight_begins_when_its_clocks_begin():
+    start = Zone("Africa/Cairo").start_of_day(day("2025-04-25"))
+
+    assert start == 1_745_532_000_000
+
+
+def test_a_day_that_the_zone_skipped_is_empty():
+    zone = Zone("Pacific/Apia")
+
+    assert zone.start_of_day(day("2011-12-30")) == zone.start_of_day(day("2011-12-31"))
+
+
+@given(NAMES, st.integers(240, 1559))
+def test_months_tile_the_years_and_begin_with_their_first_day(name, number):
+    zone = Zone(name)
+    start = zone.start_of_month(number)
+
+    assert zone.month_of(np.array([start, start - 1])).tolist() == [number, number - 1]
+    assert window_name("month", number) == window_name("day", int(zone.day_of(np.array([start]))[0]))
+
+
+@pytest.mark.parametrize(
+    "date", ["", "20260301", "2026-W01-1", "2026-3-1", "2026-02-30", "2026-03-01T00:00", "２０２６-03-01"]
+)
+def test_only_plain_dates_are_birth_dates(date):
+    days, bad = birth_days([date, "2000-02-29", None])
+
+    assert bad.tolist() == [True, False, False]
+    assert days.tolist() == [UNKNOWN_BIRTH, day("2000-02-29"), UNKNOWN_BIRTH]
+
+
+def test_who_is_born_on_a_leap_day_comes_of_age_on_the_first_of_march():
+    born, _ = birth_days(["2000-02-29"])
+
+    assert [
+        AGE_BANDS[age_band_of(born, np.array([day(iso)], np.int32))[0]] for iso in ("2018-02-28", "2018-03-01")
+    ] == ["13-17", "18-24"]
+
+
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc", "America", "a b"])
 def test_unknown_zones_are_refused(name):
     with pytest.raises(ValueError, match="time_zone"):
