@@ -1,6 +1,8 @@
 """`carrel.toml`: where things lie and what the sources mean. Every error is one line: what, where, what to do."""
 
+import datetime as dt
 import glob
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.policy_compiler import Capability
 from schemas.wire import ADAPTERS
+from transforms.privacy.times import zone_rules
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$"
+_SAID = {"extra_forbidden": "unknown key; remove it or check its spelling", "missing": "is missing; add it"}
 
 
 class ConfigurationError(ValueError):
@@ -20,17 +24,17 @@ class ConfigurationError(ValueError):
 
 
 class _DropFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     field: str
     cls: str = Field(alias="class", pattern="^(D|Q|S|L|T|ok)$")
 
 
 class _SourceFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     adapter: str
     kinds: Optional[List[str]] = None
     archive: Optional[str] = None
-    namespace: Optional[str] = None
+    namespace: Optional[str] = Field(default=None, pattern=_NAME)
     id_profile: str = Field(default="opaque", pattern="^(opaque|codabar14|int|email-like)$")
     time_zone: Optional[str] = None
     ended: bool = False
@@ -43,7 +47,7 @@ class _SourceFile(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     tenant: str = Field(pattern=_NAME)
     policy: str = "policy.toml"
     recipient: str = "recipient.pub"
@@ -109,12 +113,13 @@ def load(path: Path) -> Deployment:
         message = f"{path.name}: is not TOML: {error}"
         raise ConfigurationError(message) from None
     except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        message = f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        first = error.errors()[0]
+        place = " ".join(".".join(map(str, first["loc"])).split())
+        message = f"{path.name}: {place}: {_SAID.get(first['type'], first['msg'])}"
         raise ConfigurationError(message) from None
 
     def at(name: str) -> Path:
-        return (directory / Path(name).expanduser()).absolute()
+        return _at(directory, name)
 
     return Deployment(
         directory=directory,
@@ -129,6 +134,14 @@ def load(path: Path) -> Deployment:
     )
 
 
+def _at(directory: Path, name: str) -> Path:
+    try:
+        return (directory / Path(name).expanduser()).absolute()
+    except RuntimeError:
+        message = "carrel.toml: a path begins with ~ but there is no such home; write the path out"
+        raise ConfigurationError(message) from None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text()
@@ -140,7 +153,27 @@ def _text(path: Path) -> str:
         raise ConfigurationError(message) from None
 
 
+def _check_words(name: str, file: _SourceFile) -> None:
+    """Refuse words that only look right: names, zones and days that are none."""
+    if not re.fullmatch(_NAME, name):
+        message = "sources: a source's name is letters, digits, _ and -, at most 41; rename it"
+        raise ConfigurationError(message)
+    if file.time_zone is not None:
+        try:
+            zone_rules(file.time_zone)
+        except ValueError:
+            message = f"sources.{name}.time_zone: not an IANA zone; give one such as America/New_York"
+            raise ConfigurationError(message) from None
+    if file.complete_from is not None:
+        try:
+            dt.date.fromisoformat(file.complete_from)
+        except ValueError:
+            message = f"sources.{name}.complete_from: no such day; write YYYY-MM-DD"
+            raise ConfigurationError(message) from None
+
+
 def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
+    _check_words(name, file)
     if file.adapter not in ADAPTERS:
         message = f"sources.{name}.adapter: is not known; there are {', '.join(ADAPTERS)}"
         raise ConfigurationError(message)
@@ -155,10 +188,10 @@ def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
     lookups = {}
     for lookup, given in file.lookups.items():
         paths = [given] if isinstance(given, str) else given
-        lookups[lookup] = tuple((directory / Path(one).expanduser()).absolute() for one in paths)
+        lookups[lookup] = tuple(_at(directory, one) for one in paths)
     archive = None if file.archive is None else f"{glob.escape(str(directory))}/{file.archive}"
-    if file.archive is not None and Path(file.archive).expanduser().is_absolute():
-        archive = str(Path(file.archive).expanduser())
+    if file.archive is not None and (file.archive.startswith("~") or Path(file.archive).is_absolute()):
+        archive = str(_at(directory, file.archive))
     return SourceConfig(
         name=name,
         adapter=file.adapter,
@@ -180,7 +213,12 @@ def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
 def capabilities(deployment: Deployment) -> list[Capability]:
     """What the configured sources can fill: a table that none of them can fill is refused."""
     return [
-        Capability(source.name, frozenset(source.kinds), ADAPTERS[source.adapter].fills)
+        Capability(
+            source.name,
+            frozenset(source.kinds),
+            ADAPTERS[source.adapter].fills,
+            {dimension: frozenset(codes.values()) for dimension, codes in source.codes.items()},
+        )
         for source in deployment.sources
     ]
 

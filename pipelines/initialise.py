@@ -1,5 +1,7 @@
 """`carrel init`: a commented deployment for the example library, to be changed into one's own."""
 
+import glob
+import json
 import os
 import uuid
 from pathlib import Path
@@ -10,6 +12,7 @@ from blake3 import blake3
 from pipelines.configuration import ConfigurationError
 from pipelines.opening import generate_recipient
 from schemas.default_tables import DefaultTable, default_tables
+from schemas.policy_compiler import Capability, PolicyError, compile_policy
 from schemas.wire import ADAPTERS
 
 BRANCHES = {f"B{number:02d}": region for number, region in enumerate(
@@ -29,6 +32,7 @@ MATERIAL_GROUPS = {
     **dict.fromkeys(("ebook", "eaudio"), "digital"),
     **dict.fromkeys(("game", "equipment", "kit"), "things"),
 }
+DEFAULT_K = 11
 _ARCHIVES = {
     "carrel-event": "carrel-event/*",
     "folio": "folio/*.jsonl*",
@@ -110,24 +114,41 @@ def init(
     if preset not in ("plain", "standard"):
         message = "--preset: need plain or standard; formal is not built yet"
         raise ConfigurationError(message)
-    if (directory / "carrel.toml").exists():
-        message = f"{directory}: there is a deployment already; name another folder"
-        raise ConfigurationError(message)
-    tables = default_tables(size, preset)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dead-letters").mkdir(mode=0o700, exist_ok=True)
+    try:
+        tables = default_tables(size, preset)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    for name in ("carrel.toml", "policy.toml", "recipient.pub"):
+        if (directory / name).exists():
+            message = f"{directory}: there is a {name} already; name another folder"
+            raise ConfigurationError(message)
     hidden = secrets.absolute() if secrets else _outside(directory)
-    keyring = hidden / "keyring"
-    keyring.mkdir(mode=0o700, parents=True, exist_ok=True)
-    keyring.chmod(0o700)
     if (hidden / "recipient.key").exists():
         message = f"{hidden}: holds a recipient key already; name another --secrets folder"
         raise ConfigurationError(message)
-    generate_recipient(hidden / "recipient.key", directory / "recipient.pub")
+    keyring = hidden / "keyring"
     base = os.path.relpath(logs.absolute(), directory.absolute()) if logs else "archive"
     shown = os.path.relpath(keyring, directory.absolute()) if secrets else str(keyring)
-    (directory / "carrel.toml").write_text("\n".join(_configuration(sources, shown, base)) + "\n")
-    (directory / "policy.toml").write_text("\n".join(_policy(tables, size, preset, sources)) + "\n")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "dead-letters").mkdir(mode=0o700, exist_ok=True)
+        keyring.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keyring.chmod(0o700)
+        generate_recipient(hidden / "recipient.key", directory / "recipient.pub")
+        (directory / "carrel.toml").write_text("\n".join(_configuration(sources, shown, base)) + "\n")
+        (directory / "policy.toml").write_text("\n".join(_policy(tables, size, preset, sources)) + "\n")
+    except OSError as error:
+        message = f"{directory}: cannot be written ({error.strerror}); name a folder that you may write to"
+        raise ConfigurationError(message) from None
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string: its escapes are those of JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return f"[{', '.join(map(_quoted, texts))}]"
 
 
 def _outside(directory: Path) -> Path:
@@ -142,7 +163,7 @@ def _configuration(sources: Sequence[str], keyring: str, base: str) -> Iterator[
     yield 'tenant = "example"            # whose counts these are; part of every key'
     yield 'policy = "policy.toml"'
     yield 'recipient = "recipient.pub"   # rejects are sealed to it; the private key is the officer\'s'
-    yield f'keyring = "{keyring}"'
+    yield f"keyring = {_quoted(keyring)}"
     yield 'work_store = "work.db"        # open tallies and positions: restricted'
     yield 'counts_store = "counts.db"    # released counts and the ledger: for analysts'
     yield 'dead_letters = "dead-letters"'
@@ -158,12 +179,13 @@ def _source(name: str, base: str) -> Iterator[str]:
     yield f"[sources.{name}]"
     yield f'adapter = "{name}"'
     kinds = _KINDS.get(name, tuple(ADAPTERS[name].fills))
-    yield f"kinds = {list(kinds)}".replace("'", '"')
-    yield f'archive = "{base}/{_ARCHIVES[name]}"   # what `carrel replay` without PATH reads'
+    yield f"kinds = {_listed(kinds)}"
+    pattern = f"{glob.escape(base)}/{_ARCHIVES[name]}"
+    yield f"archive = {_quoted(pattern)}   # what `carrel replay` without PATH reads"
     if name in _LOOKUPS:
         yield f"[sources.{name}.lookups]"
         for lookup, files in _LOOKUPS[name].items():
-            yield f"{lookup} = {[f'{base}/{file}' for file in files]}".replace("'", '"')
+            yield f"{lookup} = {_listed([f'{base}/{file}' for file in files])}"
     for dimension, codes in example_codes(name).items():
         yield f"[sources.{name}.codes.{dimension}]   # code of the system = code of the policy"
         for wire, code in codes.items():
@@ -171,10 +193,37 @@ def _source(name: str, base: str) -> Iterator[str]:
 
 
 def _policy(tables: Sequence[DefaultTable], size: str, preset: str, sources: Sequence[str]) -> Iterator[str]:
+    head = list(_lists(size, preset))
+    yield from head
+    for table in tables:
+        yield ""
+        if _can_be_filled(table, head, sources):
+            yield from _table(table)
+        else:
+            yield f"# left out: {table.name} (no chosen source can fill it): {table.why}"
+
+
+def _table(table: DefaultTable) -> Iterator[str]:
+    yield "[[tables]]"
+    yield f'name = "{table.name}"'
+    yield f'why = "{table.why}"'
+    yield f'kind = "{table.kind}"'
+    yield f'grain = "{table.grain}"'
+    for key, values in (("dimensions", table.dimensions), ("measures", table.measures), ("parts", table.parts)):
+        yield f"{key} = {_listed(values)}"
+    # A written k would outlive a change of the policy's own: only another one is written.
+    yield f"# k = {table.k}, the policy's" if table.k == DEFAULT_K else f"k = {table.k}"
+    yield f"clip = {table.clip}                      # C: the most acts of one patron that count in one cell"
+    yield f"horizon_days = {table.horizon_days}              # H: how late an event may arrive"
+    if table.invariant:
+        yield "invariant = true               # its totals are exact figures, rounded to 10"
+
+
+def _lists(size: str, preset: str) -> Iterator[str]:
     yield "# What may be published. Change it, then run `carrel check`: it explains and refuses."
     yield f'preset = "{preset}"            # plain: threshold and clip. standard: with noise'
     yield 'time_zone = "America/New_York"'
-    yield "k = 11                         # fewer distinct patrons than this are withheld"
+    yield f"k = {DEFAULT_K}                         # fewer distinct patrons than this are withheld"
     yield ""
     yield "[branches]                     # every branch = its region; an event of another branch is rejected"
     for code, region in BRANCHES.items():
@@ -188,7 +237,7 @@ def _policy(tables: Sequence[DefaultTable], size: str, preset: str, sources: Seq
         ("campaign_type", CAMPAIGNS),
         ("response", RESPONSES),
     ):
-        yield f"{name} = {list(codes)}".replace("'", '"')
+        yield f"{name} = {_listed(codes)}"
     if size == "small":
         yield ""
         yield "[groups.material_group]        # coarser materials"
@@ -199,22 +248,16 @@ def _policy(tables: Sequence[DefaultTable], size: str, preset: str, sources: Seq
     yield "[zones]                        # postal code = service zone, each of 20,000 residents or more"
     for postal, zone in ZONES.items():
         yield f'"{postal}" = "{zone}"'
-    for table in tables:
-        yield ""
-        if not _can_be_filled(table, sources):
-            yield f"# left out: {table.name} (no chosen source can fill it): {table.why}"
-            continue
-        yield "[[tables]]"
-        yield f'name = "{table.name}"'
-        yield f'why = "{table.why}"'
-        yield f'kind = "{table.kind}"'
-        yield f'grain = "{table.grain}"'
-        for key, values in (("dimensions", table.dimensions), ("measures", table.measures), ("parts", table.parts)):
-            yield f"{key} = {list(values)}".replace("'", '"')
-        if table.invariant:
-            yield "invariant = true               # its totals are exact figures, rounded to 10"
 
 
-def _can_be_filled(table: DefaultTable, sources: Sequence[str]) -> bool:
-    """Whether some chosen source gives the kind of event; what else it lacks, `carrel check` says."""
-    return any(table.kind in _KINDS.get(name, tuple(ADAPTERS[name].fills)) for name in sources)
+def _can_be_filled(table: DefaultTable, head: Sequence[str], sources: Sequence[str]) -> bool:
+    """Whether the compiler takes the table for the chosen sources: only what they lack can speak against it."""
+    chosen = [
+        Capability(name, frozenset(_KINDS.get(name, tuple(ADAPTERS[name].fills))), ADAPTERS[name].fills)
+        for name in sources
+    ]
+    try:
+        compile_policy("\n".join((*head, *_table(table))), chosen)
+    except PolicyError:
+        return False
+    return True

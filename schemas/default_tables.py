@@ -8,7 +8,14 @@ CIRC = ("checkout", "renewal")
 
 @dataclass(frozen=True)
 class DefaultTable:
-    """One default table; numbers that it does not name are the policy's defaults for its event kind."""
+    """One default table.
+
+    Attributes:
+      k: smallest publishable number of distinct patrons.
+      clip: C, the most acts of one patron that count in one cell.
+      horizon_days: H, how late an event may arrive.
+      invariant: its totals are declared as exact figures.
+    """
 
     name: str
     kind: str
@@ -17,6 +24,9 @@ class DefaultTable:
     measures: Tuple[str, ...]
     parts: Tuple[str, ...]
     why: str
+    k: int = 11
+    clip: int = 10
+    horizon_days: int = 2
     invariant: bool = False
 
 
@@ -51,11 +61,11 @@ MEDIUM: Tuple[DefaultTable, ...] = (
     ),
     DefaultTable(
         "registrations_month", "patron", "month", ("home_branch", "change"), ("patrons",),
-        ("new", "renewed", "expired"), "How the membership of a branch moves.",
+        ("new", "renewed", "expired"), "How the membership of a branch moves.", clip=1, horizon_days=7,
     ),
     DefaultTable(
         "engagement_month", "engagement", "month", ("campaign_type", "response"), ("patrons",),
-        (), "Which campaigns are answered.",
+        (), "Which campaigns are answered.", clip=5, horizon_days=7,
     ),
 )  # fmt: skip
 PLAIN = ("circ_branch_material_month", "registrations_month", "engagement_month")

@@ -1,22 +1,23 @@
 """Compiles `policy.toml` into closed enumerations, and refuses what is unsafe, each with its own words."""
 
 import json
-import re
 import tomllib
-from dataclasses import asdict, dataclass
-from typing import Dict, FrozenSet, List, Mapping, Sequence, Tuple
+from dataclasses import asdict, dataclass, field
+from typing import Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple, get_args
 
 import tzdata  # type: ignore[import-untyped]
 from blake3 import blake3
 from pydantic import ValidationError
 
-from schemas.events import PARTS
+from schemas.events import PARTS, PatronKind
 from schemas.policy import OTHER, Dimension, Measure, PrivacyPolicy, Table
-from schemas.policy_file import PolicyFile, TableFile
+from schemas.policy_file import LISTED, SMALLEST_K, PolicyFile, TableFile, findings_of, policy_json_schema
+
+__all__ = ["Capability", "PolicyError", "compile_policy", "explain", "parse_policy", "policy_json_schema"]
 
 DAY = 86_400_000
-SMALLEST_K, SENSITIVE_K = 5, 20
-MOST_DIMENSIONS, MOST_MATERIALS, MOST_CELLS = 3, 12, 100_000
+SENSITIVE_K = 20
+MOST_DIMENSIONS, MOST_CELLS = 3, 100_000
 NOISE_SCALE = 2
 EPSILON = 0.5
 CLIP = {"circulation": 10, "patron": 1, "engagement": 5}
@@ -27,8 +28,6 @@ AGE_BANDS = ("0-12", "13-17", "18-24", "25-44", "45-64", "65+")
 OUTCOMES = ("placed", "filled", "cancelled", "expired")
 PATRON_DERIVED = frozenset({"home_branch", "home_region", "home_zone", "zip3", "patron_type", "age_band"})
 HOME_PLACES = frozenset({"home_zone", "zip3"})
-BRANCH_PLACES = frozenset({"branch", "region"})
-LISTED = ("material", "audience", "patron_type", "campaign_type", "response")
 DENIED = frozenset(
     [
         "title",
@@ -39,31 +38,46 @@ DENIED = frozenset(
         "url",
         "query",
         "session",
+        "session_id",
         "workstation",
+        "workstation_id",
         "staff",
+        "staff_id",
         "author",
         "patron_ref",
         "item",
     ]
 )
-_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+# What a source's code map may say besides the policy's codes: these are not patrons and are filtered.
+_NOT_PATRONS = frozenset(get_args(PatronKind)) - {"patron"}
+_OF_KIND = {"action": "circulation", "outcome": "circulation", "change": "patron"}
+_SAID = {"extra_forbidden": "unknown key; remove it or check its spelling", "missing": "is missing; add it"}
 
 
 class PolicyError(ValueError):
     """The policy is refused; `findings` has one line for each reason."""
 
     def __init__(self, findings: Sequence[str]) -> None:
-        super().__init__(f"policy.toml: {findings[0]}" + (f" (and {len(findings) - 1} more)" if findings[1:] else ""))
-        self.findings = tuple(findings)
+        self.findings = tuple(" ".join(one.split()) for one in findings)
+        more = f" (and {len(findings) - 1} more)" if findings[1:] else ""
+        super().__init__(f"policy.toml: {self.findings[0]}{more}")
 
 
 @dataclass(frozen=True)
 class Capability:
-    """What one configured source can fill: event kind -> canonical columns."""
+    """What one configured source can fill.
+
+    Attributes:
+      source: its name.
+      kinds: event kinds that it feeds.
+      fills: event kind -> canonical columns.
+      names: dimension -> policy codes that the source's code maps name.
+    """
 
     source: str
     kinds: FrozenSet[str]
     fills: Mapping[str, FrozenSet[str]]
+    names: Mapping[str, FrozenSet[str]] = field(default_factory=dict)
 
 
 def parse_policy(text: str) -> PolicyFile:
@@ -77,8 +91,13 @@ def parse_policy(text: str) -> PolicyFile:
     except tomllib.TOMLDecodeError as error:
         raise PolicyError([f"is not TOML: {error}"]) from None
     except ValidationError as error:
-        findings = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
-        raise PolicyError(findings) from None
+        raise PolicyError([_said(one["loc"], one["type"], one["msg"]) for one in error.errors()]) from None
+
+
+def _said(place: Tuple[object, ...], fault: str, message: str) -> str:
+    if place == ("preset",) and fault == "literal_error":
+        return "preset: is unknown; use standard or plain"
+    return f"{'.'.join(map(str, place))}: {_SAID.get(fault, message)}"
 
 
 def compile_policy(text: str, capabilities: Sequence[Capability]) -> PrivacyPolicy:
@@ -88,7 +107,7 @@ def compile_policy(text: str, capabilities: Sequence[Capability]) -> PrivacyPoli
       PolicyError: all findings at once.
     """
     file = parse_policy(text)
-    findings = _file_findings(file)
+    findings = findings_of(file) or _code_map_findings(file, capabilities)
     if findings:
         raise PolicyError(findings)
     dimensions = _dimensions(file)
@@ -123,6 +142,20 @@ def _codes(file: PolicyFile) -> Dict[str, Tuple[str, ...]]:
     return codes | {name: (*file.dimensions.get(name, ()), OTHER) for name in LISTED}
 
 
+def _code_map_findings(file: PolicyFile, capabilities: Sequence[Capability]) -> List[str]:
+    """Code maps that lead to codes the policy does not list: such events could not be counted anywhere."""
+    codes = _codes(file)
+    findings = []
+    for one in capabilities:
+        for name in sorted(one.names):
+            known = {*codes.get(name, ()), *(_NOT_PATRONS if name == "patron_type" else ())}
+            if name not in codes:
+                findings.append(f"source {one.source}: codes.{name}: no such dimension; use {', '.join(codes)}")
+            elif one.names[name] - known:
+                findings.append(f"source {one.source}: codes.{name}: leads to a code that the policy does not list")
+    return findings
+
+
 def _dimensions(file: PolicyFile) -> Dict[str, Dimension]:
     base = _codes(file)
     found = {name: Dimension(name, codes, name, (), name in PATRON_DERIVED) for name, codes in base.items()}
@@ -151,41 +184,6 @@ def _dimensions(file: PolicyFile) -> Dict[str, Dimension]:
     return found
 
 
-def _file_findings(file: PolicyFile) -> List[str]:
-    findings = []
-    if file.preset == "formal":
-        findings.append("preset: formal is not built yet; use standard or plain")
-    if file.k < SMALLEST_K:
-        findings.append(f"k: need {SMALLEST_K} or more")
-    lists = {
-        "branches": list(file.branches),
-        "regions": list(file.branches.values()),
-        "zones": list(file.zones.values()),
-    }
-    lists |= file.dimensions | {f"groups.{name}": list(group.values()) for name, group in file.groups.items()}
-    for name, codes in lists.items():
-        if name in file.dimensions:
-            if name not in LISTED:
-                findings.append(f"dimensions.{name}: not a listed dimension; there are {', '.join(LISTED)}")
-            if not codes:
-                findings.append(f"dimensions.{name}: is empty; list its codes")
-            if len(set(codes)) != len(codes):
-                findings.append(f"dimensions.{name}: names a code twice")
-        if OTHER in codes and not name.startswith("groups."):
-            findings.append(f"{name}: `other` is always there; do not list it")
-        if any(not _CODE.fullmatch(code) for code in codes):
-            findings.append(f"{name}: codes are letters, digits, space and . _ + -, at most 64")
-    if len(file.dimensions.get("material", ())) > MOST_MATERIALS:
-        findings.append(f"dimensions.material: at most {MOST_MATERIALS} codes")
-    bases = {"branch", "home_branch", "home_zone", *LISTED}
-    for name, group in file.groups.items():
-        if group.get("of") not in bases:
-            findings.append(f"groups.{name}: `of` must name a dimension that events carry")
-        elif group["of"] == "branch" and set(file.branches) - group.keys():
-            findings.append(f"groups.{name}: every branch needs a group")
-    return findings
-
-
 def _table_findings(
     entry: TableFile, file: PolicyFile, dimensions: Mapping[str, Dimension], capabilities: Sequence[Capability]
 ) -> List[str]:
@@ -197,6 +195,7 @@ def _table_findings(
         ]
     names = entry.dimensions
     used = [dimensions[name] for name in names]
+    columns = {one.column for one in used}
     k = _k(entry, file)
     totals = [name for name in entry.measures if name.startswith("total")]
     cells = 1
@@ -210,10 +209,13 @@ def _table_findings(
         (entry.sensitive and k < SENSITIVE_K, f"k: a sensitive table needs {SENSITIVE_K} or more"),
         (_clip(entry) > k - 1, "clip: need at most k - 1, so that nobody dominates a cell"),
         (
-            bool(BRANCH_PLACES & set(names)) and bool(HOME_PLACES & set(names)),
+            "branch" in columns and bool(HOME_PLACES & columns),
             "a branch is never published together with where patrons live",
         ),
-        (entry.grain == "day" and "branch" in names, "branch tables are monthly"),
+        (
+            entry.grain == "day" and any(_is_branch_level(one, len(file.branches)) for one in used),
+            "branch tables are monthly, and so are tables of regions with a single branch",
+        ),
         (entry.grain == "day" and "daypart" in names, "the hour of a date is never published; use month"),
         (cells > MOST_CELLS, f"has more than {MOST_CELLS} cells"),
         (
@@ -223,9 +225,19 @@ def _table_findings(
         (bool(totals) and entry.grain != "month", "a total is monthly"),
         (bool(totals) and not entry.invariant, "a total is an exact figure: declare invariant = true"),
         (bool(totals) and "acts" in entry.measures, "a total is never published beside acts over the same cells"),
+        (
+            "outcome" in names and not (entry.parts and all(part.startswith("hold_") for part in entry.parts)),
+            "outcome is of holds: list the hold_ actions in parts",
+        ),
+        (len(set(entry.parts)) != len(entry.parts), "names a part twice"),
         (len(set(entry.measures)) != len(entry.measures), "names a measure twice"),
     )
     findings = [text for refused, text in rules if refused]
+    findings += [
+        f"dimension {one.name} has no codes: list them in [{'zones' if one.column == 'home_zone' else 'dimensions'}]"
+        for one in used
+        if one.column in ("home_zone", *LISTED) and not _codes(file)[one.column][:-1]
+    ]
     for name in entry.measures:
         if name not in ("patrons", "acts") and not _total_parts(name, entry):
             findings.append(f"measure {name} is not known")
@@ -240,12 +252,25 @@ _NEEDS = {"age_band": "birth_date", "home_zone": "home_zone", "zip3": "home_zone
 _NO_COLUMN = frozenset({"day_type", "daypart", "action", "outcome", "change"})
 
 
+def _is_branch_level(dimension: Dimension, branches: int) -> bool:
+    """Whether some code of the dimension stands for one branch."""
+    if dimension.column not in ("branch", "home_branch"):
+        return False
+    groups = dimension.grouping[:branches]
+    return not groups or any(groups.count(group) == 1 for group in groups)
+
+
 def _unfillable(entry: TableFile, used: Sequence[Dimension], capabilities: Sequence[Capability]) -> List[str]:
     feeding = [one for one in capabilities if entry.kind in one.kinds]
     if not feeding:
         return [f"no configured source gives {entry.kind} events"]
+    findings = [
+        f"dimension {one.name} is of {_OF_KIND[one.name]} events only"
+        for one in used
+        if _OF_KIND.get(one.name, entry.kind) != entry.kind
+    ]
     needed = {_NEEDS.get(one.column, one.column) for one in used} - _NO_COLUMN
-    return [
+    return findings + [
         f"source {one.source} cannot fill {column}"
         for one in feeding
         for column in sorted(needed - one.fills.get(entry.kind, frozenset()))
@@ -298,14 +323,24 @@ def _table(entry: TableFile, file: PolicyFile, dimensions: Mapping[str, Dimensio
     )
 
 
-def _shape(table: Table) -> Tuple[object, ...]:
-    """What a table's cells structurally are: equal shapes would publish one set twice."""
-    places = []
-    for one in table.dimensions:
-        singles = one.grouping and len(set(one.grouping)) == len(one.grouping)
-        if len(one.codes) > 1:
-            places.append(one.column if singles or not one.grouping else one.name)
-    return (table.kind, table.grain, table.parts, tuple(sorted(places)))
+def _place(dimension: Dimension, table: Table) -> Optional[Tuple[str, Tuple[int, ...]]]:
+    """Which column the dimension divides, and into which blocks; None when it divides nothing."""
+    if dimension.column in _OF_KIND:
+        # These divide by part: tables of equal parts divide alike, whatever the codes are called.
+        parts = table.parts or PARTS[table.kind]
+        return None if len(parts) == 1 else (_OF_KIND[dimension.column], ())
+    if dimension.column == "day_type" and table.grain == "day":
+        return None
+    seen: Dict[int, int] = {}
+    groups = dimension.grouping or range(len(dimension.codes))
+    blocks = tuple(seen.setdefault(group, len(seen)) for group in groups)
+    return (dimension.column, blocks) if len(seen) > 1 else None
+
+
+def _cells(table: Table) -> Tuple[object, ...]:
+    """What a table's cells structurally are, whatever dimensions and groups are called."""
+    places = [place for place in (_place(one, table) for one in table.dimensions) if place is not None]
+    return (table.kind, table.grain, tuple(sorted(places)))
 
 
 def _lattice_findings(file: PolicyFile, tables: Sequence[Table]) -> List[str]:
@@ -313,11 +348,17 @@ def _lattice_findings(file: PolicyFile, tables: Sequence[Table]) -> List[str]:
     names = [table.name for table in tables]
     if len(set(names)) != len(names):
         findings.append("tables: two have the same name")
-    shapes: Dict[Tuple[object, ...], str] = {}
+    shapes: Dict[Tuple[object, ...], int] = {}
+    for at, table in enumerate(tables):
+        parts = tuple(sorted(table.parts or PARTS[table.kind]))
+        first = shapes.setdefault((_cells(table), parts), at)
+        if first != at:
+            findings.append(f"table {table.name}: the same cells as {tables[first].name}; publish them once")
+    exact = {_cells(table): table.name for table in tables if any(one.kind == "total" for one in table.measures)}
     for table in tables:
-        twin = shapes.setdefault(_shape(table), table.name)
-        if twin != table.name:
-            findings.append(f"table {table.name}: the same cells as {twin}; publish them once")
+        beside = exact.get(_cells(table), table.name)
+        if beside != table.name and any(one.kind == "acts" for one in table.measures):
+            findings.append(f"table {table.name}: acts over the same cells as the total of {beside}; keep one of them")
     if file.preset == "plain":
         for kind in PARTS:
             of_kind = [table.name for table in tables if table.kind == kind]
@@ -333,22 +374,37 @@ def explain(policy: PrivacyPolicy) -> List[str]:
     lines = [
         f"preset {policy.preset}, zone {policy.time_zone} (tzdata {policy.tzdata_version}), policy {policy.digest[:16]}"
     ]
-    sums: Dict[str, List[float]] = {}
     for table in policy.tables:
         names = ", ".join(one.name for one in table.dimensions) or "no dimension"
         measures = ", ".join(one.name for one in table.measures)
+        charge = f", epsilon {_per_act(table):g} per act, {_per_patron(table):g} per patron and cell"
         lines.append(
             f"{table.name}: each {table.grain} by {names}: {measures}; {table.n_cells} cells, k {table.k},"
-            f" C {table.clip}, H {table.horizon // DAY} days. {table.why}"
+            f" C {table.clip}, H {table.horizon // DAY} days{charge if policy.noise_scale else ''}. {table.why}"
         )
-        noised = [one for one in table.measures if one.kind != "total"]
-        if policy.noise_scale:
-            of = sums.setdefault(table.kind, [0.0, 0.0])
-            of[0] += EPSILON * len(noised)
-            of[1] += EPSILON * sum(table.clip if one.kind == "acts" else 1 for one in noised)
-    for kind, (act, patron) in sums.items():
-        lines.append(
-            f"{kind}: one act changes released numbers by epsilon {act:g} in all; one patron in one cell of each"
-            f" table by at most {patron:g} a window (conditional on which cells are withheld)"
-        )
+    if not policy.noise_scale:
+        return [*lines, "no noise: threshold and clip only; nothing is claimed against subtraction of other data"]
+    for kind in PARTS:
+        tables = policy.tables_of(kind)
+        if tables:
+            # An act is of one part: it touches only the tables that count this part.
+            act = max(
+                sum(_per_act(table) for table in tables if part in (table.parts or (part,))) for part in PARTS[kind]
+            )
+            patron = sum(_per_patron(table) for table in tables)
+            lines.append(
+                f"{kind}: one act changes released numbers by epsilon {act:g} at most; one patron in one cell of each"
+                f" table by at most {patron:g} a window (conditional on which cells are withheld)"
+            )
+    if any(one.kind == "total" for table in policy.tables for one in table.measures):
+        lines.append("totals are exact figures, rounded to 10, declared as invariant: no epsilon covers them")
     return lines
+
+
+def _per_act(table: Table) -> float:
+    return EPSILON * sum(one.kind != "total" for one in table.measures)
+
+
+def _per_patron(table: Table) -> float:
+    weights = {"patrons": 1, "acts": table.clip}
+    return EPSILON * sum(weights.get(one.kind, 0) for one in table.measures)

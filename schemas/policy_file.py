@@ -1,12 +1,24 @@
-"""The form of `policy.toml`, before it is compiled. Unknown keys are refused."""
+"""The form of `policy.toml`, before it is compiled. Unknown keys and wrong types are refused."""
 
-from typing import Any, Dict, List, Literal, Optional
+import importlib.resources
+import re
+from functools import lru_cache
+from typing import Any, Dict, FrozenSet, List, Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.policy import OTHER
+
+SMALLEST_K, MOST_MATERIALS = 5, 12
+LISTED = ("material", "audience", "patron_type", "campaign_type", "response")
+CARRIED = frozenset({"branch", "home_branch", "home_zone", *LISTED})
+_GIVEN = frozenset({"region", "home_region", "zip3", "age_band", "day_type", "daypart", "action", "outcome", "change"})
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class TableFile(_Strict):
@@ -44,3 +56,64 @@ class PolicyFile(_Strict):
 def policy_json_schema() -> Dict[str, Any]:
     """JSON Schema of the file, for editors."""
     return PolicyFile.model_json_schema()
+
+
+@lru_cache(maxsize=1)
+def _zones() -> FrozenSet[str]:
+    """Every zone of the pinned tzdata package, which also is what the buckets are cut with."""
+    return frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text().split())
+
+
+def findings_of(file: PolicyFile) -> List[str]:
+    """What is wrong with the lists that all tables share, one line each; empty when nothing is."""
+    findings = []
+    if file.preset == "formal":
+        findings.append("preset: formal is not built yet: use standard or plain")
+    if file.time_zone not in _zones():
+        findings.append("time_zone: not an IANA zone; give one such as America/New_York")
+    if file.k < SMALLEST_K:
+        findings.append(f"k: need {SMALLEST_K} or more")
+    lists = {
+        "branches": list(file.branches),
+        "regions": list(file.branches.values()),
+        "zones": list(file.zones.values()),
+    }
+    lists |= {f"dimensions.{name}": codes for name, codes in file.dimensions.items()}
+    for name, group in file.groups.items():
+        lists[f"groups.{name}"] = [text for pair in group.items() if pair[0] != "of" for text in pair]
+    for name, codes in lists.items():
+        if OTHER in codes:
+            findings.append(f"{name}: `other` is always there; do not list it")
+        if any(not _CODE.fullmatch(code) for code in codes):
+            findings.append(
+                f"{name}: codes are letters, digits, space and . _ + -, at most 64, first a letter or digit"
+            )
+    for name, codes in file.dimensions.items():
+        if name not in LISTED:
+            findings.append(f"dimensions.{name}: not a listed dimension; there are {', '.join(LISTED)}")
+        if not codes:
+            findings.append(f"dimensions.{name}: is empty; list its codes")
+        if len(set(codes)) != len(codes):
+            findings.append(f"dimensions.{name}: names a code twice")
+    if len(file.dimensions.get("material", ())) > MOST_MATERIALS:
+        findings.append(f"dimensions.material: at most {MOST_MATERIALS} codes; group the rest as `other`")
+    return findings + [f"groups.{name}: {one}" for name in file.groups for one in _group_findings(name, file)]
+
+
+def _group_findings(name: str, file: PolicyFile) -> List[str]:
+    group, base = file.groups[name], file.groups[name].get("of")
+    if name in CARRIED | _GIVEN or not _NAME.fullmatch(name):
+        return ["is the name of a dimension already, or no name; use another of lower-case letters, digits and _"]
+    if base not in CARRIED:
+        return [f"`of` must name a dimension that events carry: {', '.join(sorted(CARRIED))}"]
+    if base in ("branch", "home_branch"):
+        known = set(file.branches)
+    else:
+        known = set(file.zones.values()) if base == "home_zone" else set(file.dimensions.get(base, ()))
+    grouped = set(group) - {"of", OTHER}
+    findings = [] if grouped else ["is empty; give code = group"]
+    if grouped - known:
+        findings.append(f"groups a code that {base} does not list")
+    if base == "branch" and known - grouped:
+        findings.append("every branch needs a group")
+    return findings

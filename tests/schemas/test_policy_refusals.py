@@ -1,0 +1,529 @@
+"""The compiler takes what is safe, and refuses everything else, each with its own one-line message."""
+
+import dataclasses
+
+import pytest
+
+from schemas import policy_compiler, policy_file
+from schemas.default_tables import MEDIUM, default_tables
+from schemas.policy_compiler import Capability, PolicyError, compile_policy, explain, policy_json_schema
+
+COLUMNS = frozenset(
+    (
+        "branch",
+        "home_branch",
+        "material",
+        "audience",
+        "patron_type",
+        "home_zone",
+        "birth_date",
+        "campaign_type",
+        "response",
+        "postal_code",
+    )
+)
+KINDS = ("circulation", "patron", "engagement")
+ALL = (Capability("all", frozenset(KINDS), dict.fromkeys(KINDS, COLUMNS)),)
+
+LISTS = {
+    "branches": 'B01 = "north"\nB02 = "north"\nB03 = "island"',
+    "dimensions": (
+        'material = ["book", "dvd"]\naudience = ["adult"]\npatron_type = ["adult", "teen"]\n'
+        'campaign_type = ["survey"]\nresponse = ["sent"]'
+    ),
+    "zones": '"10001" = "zone-1"\n"10002" = "zone-2"',
+}
+
+
+def table(name="t", kind="circulation", grain="month", dimensions=(), measures=("patrons",), parts=(), more=""):
+    lists = "\n".join(
+        f"{key} = [{', '.join(chr(34) + one + chr(34) for one in values)}]"
+        for key, values in (("dimensions", dimensions), ("measures", measures), ("parts", parts))
+    )
+    return f'[[tables]]\nname = "{name}"\nkind = "{kind}"\ngrain = "{grain}"\nwhy = "because"\n{lists}\n{more}\n'
+
+
+def policy(*tables, top="", preset="standard", zone="America/New_York", **lists):
+    blocks = {**LISTS, **lists}
+    body = "\n".join(f"[{name.replace('__', '.')}]\n{text}" for name, text in blocks.items())
+    return f'preset = "{preset}"\ntime_zone = "{zone}"\n{top}\n{body}\n' + "\n".join(tables or (table(),))
+
+
+def refused(text, capabilities=ALL):
+    with pytest.raises(PolicyError) as caught:
+        compile_policy(text, capabilities)
+    assert all("\n" not in one for one in (*caught.value.findings, str(caught.value)))
+    return caught.value.findings
+
+
+def many(amount):
+    return ", ".join(f'"c{at}"' for at in range(amount))
+
+
+T = "table t: "
+BRANCHES_BY_DAY = T + "branch tables are monthly, and so are tables of regions with a single branch"
+NO_TOTAL_PATRON = T + "a total has no dimension that describes the patron"
+BRANCH_AND_HOME = T + "a branch is never published together with where patrons live"
+CODES = "codes are letters, digits, space and . _ + -, at most 64, first a letter or digit"
+TOTAL = "invariant = true"
+GROUP = 'of = "material"\nbook = "print"\ndvd = "media"'
+REFUSED = {
+    "formal": (policy(preset="formal"), "preset: formal is not built yet: use standard or plain"),
+    "unknown preset": (policy(preset="loud"), "preset: is unknown; use standard or plain"),
+    "unknown key": (policy(top="colour = 1"), "colour: unknown key; remove it or check its spelling"),
+    "key of two lines": (policy(top='"a\\nb" = 1'), "a b: unknown key; remove it or check its spelling"),
+    "missing key": (policy().replace('preset = "standard"', ""), "preset: is missing; add it"),
+    "wrong type": (policy(top='k = "11"'), "k: Input should be a valid integer"),
+    "boolean for a number": (policy(top="k = true"), "k: Input should be a valid integer"),
+    "unknown time zone": (
+        policy(zone="America/Carrel"),
+        "time_zone: not an IANA zone; give one such as America/New_York",
+    ),
+    "four dimensions": (
+        policy(table(dimensions=("branch", "material", "audience", "day_type"))),
+        T + "at most 3 dimensions",
+    ),
+    "dimension twice": (policy(table(dimensions=("material", "material"))), T + "names a dimension twice"),
+    "two of the patron": (
+        policy(table(dimensions=("patron_type", "age_band"))),
+        T + "at most one dimension that describes the patron",
+    ),
+    "policy k": (policy(top="k = 4"), "k: need 5 or more"),
+    "table k": (policy(table(more="k = 4\nclip = 1")), T + "k: need 5 or more"),
+    "sensitive": (policy(table(more="k = 19\nsensitive = true")), T + "k: a sensitive table needs 20 or more"),
+    "clip": (policy(table(more="clip = 11")), T + "clip: need at most k - 1, so that nobody dominates a cell"),
+    "unknown dimension": (policy(table(dimensions=("shoe_size",))), T + "dimension shoe_size is not known"),
+    "branch with zone": (policy(table(dimensions=("branch", "home_zone"))), BRANCH_AND_HOME),
+    "region with zip3": (policy(table(dimensions=("region", "zip3"))), BRANCH_AND_HOME),
+    "branch with grouped zone": (
+        policy(table(dimensions=("branch", "side")), groups__side='of = "home_zone"\nzone-1 = "east"'),
+        BRANCH_AND_HOME,
+    ),
+    "grouped branch with zone": (
+        policy(table(dimensions=("area", "home_zone")), groups__area='of = "branch"\nB01 = "a"\nB02 = "b"\nB03 = "b"'),
+        BRANCH_AND_HOME,
+    ),
+    "hour grain": (policy(table(grain="hour")), "tables.0.grain: Input should be 'day' or 'month'"),
+    "quarter grain": (policy(table(grain="quarter")), "tables.0.grain: Input should be 'day' or 'month'"),
+    "branch by day": (policy(table(grain="day", dimensions=("branch",))), BRANCHES_BY_DAY),
+    "home branch by day": (policy(table(grain="day", dimensions=("home_branch",))), BRANCHES_BY_DAY),
+    "one-branch region by day": (policy(table(grain="day", dimensions=("region",))), BRANCHES_BY_DAY),
+    "hour of a date": (
+        policy(table(grain="day", dimensions=("daypart",))),
+        T + "the hour of a date is never published; use month",
+    ),
+    "total of patrons' kinds": (
+        policy(table(dimensions=("patron_type",), measures=("total",), more=TOTAL)),
+        NO_TOTAL_PATRON,
+    ),
+    "total of a group of patrons' kinds": (
+        policy(
+            table(dimensions=("band",), measures=("total",), more=TOTAL),
+            groups__band='of = "patron_type"\nadult = "x"',
+        ),
+        NO_TOTAL_PATRON,
+    ),
+    "total by day": (policy(table(grain="day", measures=("total",), more=TOTAL)), T + "a total is monthly"),
+    "total not declared": (
+        policy(table(measures=("total",))),
+        T + "a total is an exact figure: declare invariant = true",
+    ),
+    "total beside acts": (
+        policy(table(measures=("total", "acts"), more=TOTAL)),
+        T + "a total is never published beside acts over the same cells",
+    ),
+    "total beside acts of another table": (
+        policy(
+            table(name="a", dimensions=("material",), measures=("total",), parts=("checkout",), more=TOTAL),
+            table(dimensions=("kind_of",), measures=("acts",), parts=("checkout", "renewal")),
+            groups__kind_of=GROUP,
+        ),
+        T + "acts over the same cells as the total of a; keep one of them",
+    ),
+    "same cells twice": (policy(table(name="a"), table()), T + "the same cells as a; publish them once"),
+    "all parts by name": (
+        policy(
+            table(name="a", kind="patron"),
+            table(kind="patron", parts=("deleted", "updated", "expired", "renewed", "new")),
+        ),
+        T + "the same cells as a; publish them once",
+    ),
+    "branch and one-branch regions": (
+        policy(
+            table(name="a", dimensions=("branch",)),
+            table(dimensions=("region",)),
+            branches='B01 = "north"\nB02 = "south"',
+        ),
+        T + "the same cells as a; publish them once",
+    ),
+    "region and a group like it": (
+        policy(
+            table(name="a", dimensions=("region",)),
+            table(dimensions=("area",)),
+            groups__area='of = "branch"\nB01 = "x"\nB02 = "x"\nB03 = "y"',
+        ),
+        T + "the same cells as a; publish them once",
+    ),
+    "one group of all": (
+        policy(table(name="a"), table(dimensions=("region",)), branches='B01 = "all"\nB02 = "all"'),
+        T + "the same cells as a; publish them once",
+    ),
+    "day type of a date": (
+        policy(table(name="a", grain="day"), table(grain="day", dimensions=("day_type",))),
+        T + "the same cells as a; publish them once",
+    ),
+    "outcome and action": (
+        policy(
+            table(name="a", dimensions=("outcome",), parts=("hold_placed", "hold_filled")),
+            table(dimensions=("action",), parts=("hold_filled", "hold_placed")),
+        ),
+        T + "the same cells as a; publish them once",
+    ),
+    "one action": (
+        policy(table(name="a", parts=("checkout",)), table(dimensions=("action",), parts=("checkout",))),
+        T + "the same cells as a; publish them once",
+    ),
+    "plain with two": (
+        policy(table(name="a"), table(dimensions=("material",)), preset="plain"),
+        "plain: one table per event kind, or one could be subtracted; circulation has 2",
+    ),
+    "two of one name": (policy(table(), table(dimensions=("material",))), "tables: two have the same name"),
+    "empty list": (policy(dimensions="material = []"), "dimensions.material: is empty; list its codes"),
+    "no branches": (
+        policy(branches=""),
+        "branches: Dictionary should have at least 1 item after validation, not 0",
+    ),
+    "list not given": (
+        policy(table(dimensions=("material",)), dimensions=""),
+        T + "dimension material has no codes: list them in [dimensions]",
+    ),
+    "zones not given": (
+        policy(table(dimensions=("home_zone",)), zones=""),
+        T + "dimension home_zone has no codes: list them in [zones]",
+    ),
+    "code twice": (policy(dimensions='material = ["a", "a"]'), "dimensions.material: names a code twice"),
+    "other by hand": (
+        policy(dimensions='material = ["other"]'),
+        "dimensions.material: `other` is always there; do not list it",
+    ),
+    "other as branch": (policy(branches='other = "x"'), "branches: `other` is always there; do not list it"),
+    "other as region": (policy(branches='B01 = "other"'), "regions: `other` is always there; do not list it"),
+    "other as zone": (policy(zones='"1" = "other"'), "zones: `other` is always there; do not list it"),
+    "other as group": (
+        policy(groups__g='of = "material"\nbook = "other"'),
+        "groups.g: `other` is always there; do not list it",
+    ),
+    "bad characters": (policy(dimensions='material = ["a/b"]'), "dimensions.material: " + CODES),
+    "code too long": (policy(dimensions=f'material = ["{"a" * 65}"]'), "dimensions.material: " + CODES),
+    "empty code": (policy(dimensions='material = [""]'), "dimensions.material: " + CODES),
+    "unlisted dimension": (
+        policy(dimensions='title = ["Emma"]'),
+        "dimensions.title: not a listed dimension; there are material, audience, patron_type, campaign_type, response",
+    ),
+    "thirteen materials": (
+        policy(dimensions=f"material = [{many(13)}]"),
+        "dimensions.material: at most 12 codes; group the rest as `other`",
+    ),
+    "too many cells": (
+        policy(
+            table(kind="engagement", dimensions=("campaign_type", "response")),
+            dimensions=f"campaign_type = [{many(400)}]\nresponse = [{many(400)}]",
+        ),
+        T + "has more than 100000 cells",
+    ),
+    "unknown measure": (policy(table(measures=("median",))), T + "measure median is not known"),
+    "total of no part": (
+        policy(table(measures=("total_loans",), more=TOTAL)),
+        T + "measure total_loans is not known",
+    ),
+    "measure twice": (policy(table(measures=("patrons", "patrons"))), T + "names a measure twice"),
+    "unknown part": (policy(table(parts=("stolen",))), T + "part stolen is not known"),
+    "part twice": (policy(table(parts=("checkout", "checkout"))), T + "names a part twice"),
+    "outcome without holds": (
+        policy(table(dimensions=("outcome",), parts=("checkout",))),
+        T + "outcome is of holds: list the hold_ actions in parts",
+    ),
+    "change of a loan": (
+        policy(table(dimensions=("change",))),
+        T + "dimension change is of patron events only",
+    ),
+    "zero outside the table": (
+        policy(table(dimensions=("material",), more='structural_zeros = [{branch = "B01"}]')),
+        T + "structural_zeros: names a cell that is not in the table",
+    ),
+    "zero of an unknown code": (
+        policy(table(dimensions=("branch",), more='structural_zeros = [{branch = "B99"}]')),
+        T + "structural_zeros: names a cell that is not in the table",
+    ),
+    "zero of everything": (
+        policy(table(more="structural_zeros = [{}]")),
+        T + "structural_zeros: names a cell that is not in the table",
+    ),
+    "group under a taken name": (
+        policy(groups__home_zone=GROUP),
+        (
+            "groups.home_zone: is the name of a dimension already, or no name;"
+            " use another of lower-case letters, digits and _"
+        ),
+    ),
+    "group of nothing": (
+        policy(groups__g='book = "print"'),
+        (
+            "groups.g: `of` must name a dimension that events carry:"
+            " audience, branch, campaign_type, home_branch, home_zone, material, patron_type, response"
+        ),
+    ),
+    "empty group": (policy(groups__g='of = "home_branch"'), "groups.g: is empty; give code = group"),
+    "group of an unlisted code": (
+        policy(groups__g='of = "material"\nboook = "print"'),
+        "groups.g: groups a code that material does not list",
+    ),
+    "branch without a group": (
+        policy(groups__g='of = "branch"\nB01 = "x"'),
+        "groups.g: every branch needs a group",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_unsafe_is_refused_in_its_own_words(case):
+    text, expected = REFUSED[case]
+
+    assert expected in refused(text)
+
+
+@pytest.mark.parametrize("name", sorted(policy_compiler.DENIED))
+def test_what_names_an_item_a_session_or_a_person_is_never_a_dimension(name):
+    assert refused(policy(table(dimensions=(name,)))) == (f"{T}dimension {name} is never published",)
+
+
+def test_text_that_is_not_toml_is_one_finding():
+    (only,) = refused("preset = [")
+
+    assert only.startswith("is not TOML: ")
+
+
+def test_all_findings_come_at_once_and_the_error_text_counts_them():
+    with pytest.raises(PolicyError) as caught:
+        compile_policy(policy(table(measures=("median", "mode"))), ALL)
+
+    assert str(caught.value) == f"policy.toml: {T}measure median is not known (and 1 more)"
+
+
+def test_a_table_that_no_source_can_fill_is_refused():
+    loans = Capability("loans", frozenset({"circulation"}), {"circulation": frozenset({"branch"})})
+    signups = Capability("crm", frozenset({"patron"}), {"patron": COLUMNS, "circulation": COLUMNS})
+
+    assert refused(policy(table(kind="engagement")), [loans]) == (T + "no configured source gives engagement events",)
+    assert refused(policy(table(dimensions=("branch", "age_band"))), [loans, signups]) == (
+        T + "source loans cannot fill birth_date",
+    )
+
+
+def test_each_source_that_feeds_a_table_must_fill_it():
+    poor = Capability("poor", frozenset({"circulation"}), {"circulation": frozenset({"branch"})})
+
+    assert refused(policy(table(dimensions=("material",))), [poor, *ALL]) == (T + "source poor cannot fill material",)
+
+
+@pytest.mark.parametrize(
+    ("names", "finding"),
+    [
+        ({"brunch": {"B01"}}, ("source s: codes.brunch: no such dimension; use branch, home_branch, home_zone,"
+         " material, audience, patron_type, campaign_type, response")),
+        ({"material": {"book", "staff"}}, "source s: codes.material: leads to a code that the policy does not list"),
+        ({"branch": {"other"}}, "source s: codes.branch: leads to a code that the policy does not list"),
+    ],
+)  # fmt: skip
+def test_a_code_map_that_leads_nowhere_is_refused(names, finding):
+    source = Capability("s", frozenset(KINDS), ALL[0].fills, {name: frozenset(codes) for name, codes in names.items()})
+
+    assert refused(policy(), [source]) == (finding,)
+
+
+def test_a_code_map_may_lead_to_other_and_patron_types_to_those_who_are_not_patrons():
+    names = {"material": frozenset({"book", "other"}), "patron_type": frozenset({"adult", "staff", "test"})}
+
+    compile_policy(policy(), [Capability("s", frozenset(KINDS), ALL[0].fills, names)])
+
+
+def test_defaults_come_from_the_event_kind():
+    compiled = compile_policy(policy(*(table(name=kind, kind=kind) for kind in KINDS)), ALL)
+
+    day = 86_400_000
+    assert [(one.k, one.clip, one.horizon // day) for one in compiled.tables] == [(11, 10, 2), (11, 1, 7), (11, 5, 7)]
+
+
+def test_a_sensitive_table_gets_k_20_or_the_policys_own_larger_one():
+    assert compile_policy(policy(table(more="sensitive = true")), ALL).table("t").k == 20
+    assert compile_policy(policy(table(more="sensitive = true"), top="k = 30"), ALL).table("t").k == 30
+
+
+def test_numbers_that_the_table_names_stand():
+    compiled = compile_policy(policy(table(more="k = 5\nclip = 4\nhorizon_days = 0")), ALL).table("t")
+
+    assert (compiled.k, compiled.clip, compiled.horizon) == (5, 4, 0)
+
+
+def test_region_and_home_region_group_the_branches():
+    compiled = compile_policy(policy(table(dimensions=("home_region", "region"))), ALL)
+
+    home, region = compiled.tables[0].dimensions
+    assert (region.codes, region.column, region.grouping) == (("island", "north"), "branch", (1, 1, 0))
+    assert (home.codes, home.column, home.grouping) == (("island", "north", "other"), "home_branch", (1, 1, 0, 2))
+    assert home.patron_derived
+    assert not region.patron_derived
+    assert compiled.codes["branch"] == ("B01", "B02", "B03")
+    assert compiled.codes["home_branch"] == ("B01", "B02", "B03", "other")
+
+
+def test_groupings_send_what_they_leave_out_to_other_where_there_is_one():
+    compiled = compile_policy(
+        policy(
+            table(name="a", dimensions=("paper",)),
+            table(name="b", dimensions=("area",)),
+            table(name="c", dimensions=("home_area",)),
+            groups__paper='of = "material"\nbook = "print"',
+            groups__area='of = "branch"\nB01 = "x"\nB02 = "y"\nB03 = "y"',
+            groups__home_area='of = "home_branch"\nB01 = "x"',
+        ),
+        ALL,
+    )
+
+    paper, area, home = (one.dimensions[0] for one in compiled.tables)
+    assert (paper.codes, paper.grouping, paper.patron_derived) == (("print", "other"), (0, 1, 1), False)
+    assert (area.codes, area.grouping) == (("x", "y"), (0, 1, 1))
+    assert (home.codes, home.grouping, home.patron_derived) == (("x", "other"), (0, 1, 1, 1), True)
+
+
+def test_regions_of_several_branches_may_be_daily():
+    text = policy(table(grain="day", dimensions=("region", "material")), branches='A = "n"\nB = "n"\nC = "s"\nD = "s"')
+
+    assert compile_policy(text, ALL).table("t").n_cells == 6
+
+
+def test_totals_count_their_own_parts():
+    compiled = compile_policy(
+        policy(table(measures=("total", "total_checkouts", "patrons"), parts=("checkout", "renewal"), more=TOTAL)),
+        ALL,
+    )
+
+    assert [(one.name, one.kind, one.parts) for one in compiled.tables[0].measures] == [
+        ("total", "total", ("checkout", "renewal")),
+        ("total_checkouts", "total", ("checkout",)),
+        ("patrons", "patrons", ("checkout", "renewal")),
+    ]
+
+
+def test_change_publishes_only_the_parts_that_count():
+    compiled = compile_policy(policy(table(kind="patron", dimensions=("change",), parts=("new", "expired"))), ALL)
+
+    assert compiled.tables[0].dimensions[0].codes == ("new", "expired")
+
+
+def test_structural_zeros_are_partial_cells():
+    more = 'structural_zeros = [{material = "dvd", branch = "B03"}]'
+    compiled = compile_policy(policy(table(dimensions=("branch", "material"), more=more)), ALL).table("t")
+
+    assert [compiled.cell_json(cell) for cell in range(compiled.n_cells) if compiled.is_structural_zero(cell)] == [
+        '{"branch":"B03","material":"dvd"}'
+    ]
+
+
+def test_only_standard_adds_noise():
+    assert compile_policy(policy(), ALL).noise_scale == 2
+    assert compile_policy(policy(preset="plain"), ALL).noise_scale is None
+
+
+def test_the_digest_changes_with_the_policy_and_with_tzdata_and_with_nothing_else(monkeypatch):
+    first = compile_policy(policy(), ALL).digest
+
+    assert compile_policy("# a comment\n" + policy(), ALL).digest == first
+    assert len(first) == 64
+    others = {
+        compile_policy(policy(table(more="k = 12")), ALL).digest,
+        compile_policy(policy(preset="plain"), ALL).digest,
+        compile_policy(policy(zone="Europe/Oslo"), ALL).digest,
+        compile_policy(policy(zones='"10001" = "zone-1"'), ALL).digest,
+    }
+    monkeypatch.setattr(policy_compiler.tzdata, "IANA_VERSION", "1900a")
+    others.add(compile_policy(policy(), ALL).digest)
+    assert len(others | {first}) == 6
+
+
+def test_explain_names_each_tables_numbers_and_the_sums():
+    compiled = compile_policy(
+        policy(
+            table(name="loans", dimensions=("material",), measures=("acts", "patrons"), parts=("checkout",)),
+            table(name="holds", measures=("acts",), parts=("hold_placed",), more="clip = 4"),
+            table(name="board", dimensions=("branch",), measures=("total", "patrons"), more=TOTAL),
+        ),
+        ALL,
+    )
+
+    lines = explain(compiled)
+
+    assert lines[0].startswith("preset standard, zone America/New_York (tzdata ")
+    assert lines[1:] == [
+        (
+            "loans: each month by material: acts, patrons; 3 cells, k 11, C 10, H 2 days,"
+            " epsilon 1 per act, 5.5 per patron and cell. because"
+        ),
+        (
+            "holds: each month by no dimension: acts; 1 cells, k 11, C 4, H 2 days,"
+            " epsilon 0.5 per act, 2 per patron and cell. because"
+        ),
+        (
+            "board: each month by branch: total, patrons; 3 cells, k 11, C 10, H 2 days,"
+            " epsilon 0.5 per act, 0.5 per patron and cell. because"
+        ),
+        (
+            "circulation: one act changes released numbers by epsilon 1.5 at most; one patron in one cell of each"
+            " table by at most 8 a window (conditional on which cells are withheld)"
+        ),
+        "totals are exact figures, rounded to 10, declared as invariant: no epsilon covers them",
+    ]
+
+
+def test_explain_of_plain_claims_no_epsilon():
+    lines = explain(compile_policy(policy(preset="plain"), ALL))
+
+    assert lines[-1] == "no noise: threshold and clip only; nothing is claimed against subtraction of other data"
+    assert "epsilon" not in "".join(lines)
+
+
+def test_explain_of_a_policy_without_totals_does_not_speak_of_them():
+    assert "totals" not in "".join(explain(compile_policy(policy(), ALL)))
+
+
+def test_the_schema_for_editors_describes_every_key():
+    schema = policy_json_schema()
+
+    assert schema["additionalProperties"] is False
+    tables = schema["$defs"]["TableFile"]["properties"]
+    assert set(tables) == set(policy_file.TableFile.model_fields)
+    assert all("description" in one for one in tables.values())
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+@pytest.mark.parametrize("preset", ["standard", "plain"])
+def test_default_tables_are_complete_and_plain_has_one_of_each_kind(size, preset):
+    tables = default_tables(size, preset)
+
+    assert all(one.why and one.k >= 5 and one.clip < one.k and one.horizon_days for one in tables)
+    kinds = [one.kind for one in tables]
+    assert sorted(set(kinds)) == sorted(KINDS)
+    assert preset == "standard" or len(kinds) == 3
+
+
+def test_default_numbers_are_the_compilers_own():
+    for one in MEDIUM:
+        assert one.k == 11
+        assert one.clip == policy_compiler.CLIP[one.kind]
+        assert one.horizon_days == policy_compiler.HORIZON_DAYS[one.kind]
+        assert dataclasses.is_dataclass(one)
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ValueError, match="need small, medium or large"):
+        default_tables("huge", "standard")
