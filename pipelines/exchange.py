@@ -7,7 +7,7 @@ carries a name, and the DoFns of the batch loop find what belongs to it here.
 import itertools
 import threading
 from dataclasses import dataclass, field
-from typing import Callable, Iterator, Mapping, Self
+from typing import Callable, Mapping, Self
 
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, SealedTally, Tally, WindowKey
@@ -59,8 +59,3 @@ class ExchangedLookups:
 
     def __call__(self, source: str) -> Lookups:
         return exchange(self.name).lookups.get(source, {})
-
-
-def chunks_of(name: str) -> Iterator[RawChunk]:
-    """The raw chunks of one run."""
-    yield from exchange(name).chunks

@@ -6,7 +6,7 @@ from typing import Iterator, NoReturn, Union
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from pipelines.exchange import chunks_of, exchange
+from pipelines.exchange import exchange
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, SealedTally, Tally
 from schemas.rejects import SealedReject
@@ -16,7 +16,7 @@ Result = Union[SealedTally, SealedReject, ArrivalSpan, ReleasedTable]
 
 class _TakeChunks(beam.DoFn):
     def process(self, element: str) -> Iterator[RawChunk]:
-        yield from chunks_of(element)
+        yield from exchange(element).chunks
 
 
 @dataclass(eq=False)
