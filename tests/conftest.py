@@ -8,8 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("default", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+# Examples a law is tried on: at home, in CI (always the same ones), at night.
+for _name, _examples in (("dev", 50), ("ci", 200), ("nightly", 10_000)):
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        derandomize=_name == "ci",
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+settings.load_profile(os.environ.get("CARREL_HYPOTHESIS", "dev"))
 
 ROOT = Path(__file__).parent.parent
 SOURCES = "carrel-event,folio,evergreen,salesforce"

@@ -1,0 +1,109 @@
+"""The product's verbs one after the other, without Beam, over a log cut into chunks."""
+
+from collections import Counter, defaultdict
+from itertools import groupby
+from typing import Iterable, Sequence
+
+from blake3 import blake3
+from rowwise import Number, Window
+
+from schemas.chunks import RawChunk
+from schemas.counts import ReleasedTable, Tally
+from schemas.policy import PrivacyPolicy
+from schemas.source import SourceRules
+from transforms.decode import Decoded, Decoder
+from transforms.generalize import generalize
+from transforms.privacy.times import Zone
+from transforms.privacy.tokens import MonthKey
+from transforms.pseudonymize import pseudonymize
+from transforms.release import Draw, no_noise, release, window_noise
+from transforms.tally import merge, tally, window_rekey
+
+TENANT = "library"
+
+
+def secret(month: str) -> bytes:
+    """The 32 bytes of a month in these tests."""
+    return blake3(b"token" + month.encode()).digest()
+
+
+class Keys:
+    """The open keys of these tests; notes the months that it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def month(self, month: str) -> MonthKey:
+        """The token key of a month."""
+        self.asked.append(month)
+        return MonthKey(month, secret(month))
+
+    def noise(self, month: str) -> bytes:
+        """The noise key of a month."""
+        return blake3(b"noise" + month.encode()).digest()
+
+    def seen(self) -> bytes:
+        """The key of reject tags."""
+        return blake3(b"seen").digest()
+
+
+class KeysOfTests:
+    """Names `Keys`, as `OpensKeys` wants it."""
+
+    def open(self) -> Keys:
+        """Open them."""
+        return Keys()
+
+
+def decode_lines(lines: Sequence[bytes], rules: SourceRules, policy: PrivacyPolicy, now: int) -> Decoded:
+    """Decode some canonical lines of one source as one chunk."""
+    chunk = RawChunk(rules.name, b"", (b"\n".join(lines),))
+    return Decoder(rules, policy, Zone(policy.time_zone), {}, now).decode(chunk)
+
+
+def tallied(
+    log: Sequence[tuple[SourceRules, bytes]], cuts: Iterable[int], *, policy: PrivacyPolicy, now: int
+) -> tuple[list[Tally], "Counter[str]"]:
+    """Tallies of a log that is cut into chunks before these positions, and the conservation counts."""
+    zone, keys = Zone(policy.time_zone), Keys()
+    grains = {table.name: table.grain for table in policy.tables}
+    tallies: list[Tally] = []
+    counts: Counter[str] = Counter()
+    edges = [0, *sorted(cuts), len(log)]
+    for begin, end in zip(edges, edges[1:], strict=False):
+        for _, rows in groupby(log[begin:end], key=lambda row: row[0].name):
+            run = list(rows)
+            decoded = decode_lines([line for _, line in run], run[0][0], policy, now)
+            counts.update(decoded.counts)
+            for batch in decoded.batches:
+                cells, of_tables = generalize(pseudonymize(batch, zone=zone, keys=keys), policy=policy, zone=zone)
+                counts.update(of_tables)
+                for one in cells:
+                    tallies += tally(one, grains[one.table], window_rekey(keys))
+    return tallies, counts
+
+
+def merged(tallies: Iterable[Tally]) -> list[Tally]:
+    """The merged tally of each window, windows in order."""
+    windows: dict[object, list[Tally]] = defaultdict(list)
+    for one in tallies:
+        windows[one.key].append(one)
+    return [merge(windows[key]) for key in sorted(windows)]
+
+
+def noise_of(policy: PrivacyPolicy, one: Tally) -> Draw:
+    """The noise of a window under the tests' keys."""
+    return window_noise(policy, one, TENANT, Keys().noise(one.key.month)) if policy.noise_scale else no_noise
+
+
+def released(tallies: Iterable[Tally], policy: PrivacyPolicy) -> dict[Window, list[Number]]:
+    """Every window of these tallies after disclosure control."""
+    return dict(
+        numbers_of(release(one, policy=policy, tenant=TENANT, draw=noise_of(policy, one))) for one in merged(tallies)
+    )
+
+
+def numbers_of(table: ReleasedTable) -> tuple[Window, list[Number]]:
+    """A released table in the form of the reference."""
+    key = Window(table.key.table, table.key.start, table.key.end)
+    return key, [Number(row.cell, row.measure, row.value, row.status) for row in table.rows]

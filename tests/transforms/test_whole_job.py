@@ -1,0 +1,62 @@
+"""The verbs together against the row-wise reference, on any log, in any order, cut anywhere."""
+
+from beam_free_job import TENANT, Keys, released, secret, tallied
+from generated_logs import NOW, ZONES, a_policy, logs
+from hypothesis import given
+from hypothesis import strategies as st
+from rowwise import Window, geometric, whole_job
+
+
+def reference_noise(window: Window, cell: str, measure: str, true_value: int) -> int:
+    key = Keys().noise(window.start[:7])
+    return geometric(2, key, (TENANT, window.table, window.start, cell, measure, 0), true_value)
+
+
+def some_counts(counts):
+    """Without zeros and without the sums over others."""
+    return {name: n for name, n in counts.items() if n and name not in ("messages", "decoded", "events")}
+
+
+@given(st.data(), st.sampled_from(ZONES), st.sampled_from(["standard", "plain"]))
+def test_the_verbs_together_do_what_the_row_wise_reference_does(data, time_zone, preset):
+    policy = a_policy(time_zone, preset)
+    log = data.draw(logs(policy))
+    noise = {"noise": reference_noise} if policy.noise_scale else {}
+    expected, expected_counts = whole_job(log, policy=policy, now=NOW, secrets=secret, **noise)
+
+    tallies, counts = tallied(log, data.draw(st.lists(st.integers(0, len(log)), max_size=3)), policy=policy, now=NOW)
+
+    assert some_counts(counts) == some_counts(expected_counts)
+    assert released(tallies, policy) == expected
+
+
+@given(st.data())
+def test_any_order_any_cuts_and_duplicates_of_a_log_give_the_same_numbers(data):
+    policy = a_policy()
+    log = data.draw(logs(policy))
+    again = log + [log[at] for at in data.draw(st.lists(st.integers(0, max(0, len(log) - 1)), max_size=5)) if log]
+    shuffled = data.draw(st.permutations(again))
+    once, _ = tallied(log, [], policy=policy, now=NOW)
+
+    tallies, _ = tallied(
+        shuffled, data.draw(st.lists(st.integers(0, len(shuffled)), max_size=4)), policy=policy, now=NOW
+    )
+
+    assert released(data.draw(st.permutations(tallies)), policy) == released(once, policy)
+
+
+@given(st.data(), st.sampled_from(ZONES))
+def test_every_message_and_every_event_is_accounted_for_once(data, time_zone):
+    policy = a_policy(time_zone)
+    log = data.draw(logs(policy))
+
+    _, counts = tallied(log, [], policy=policy, now=NOW)
+
+    rejected, filtered = (
+        sum(n for name, n in counts.items() if name.startswith(way)) for way in ("rejected/", "filtered/")
+    )
+    assert counts["messages"] == len(log) == counts["decoded"] + rejected
+    assert counts["events"] == filtered + sum(n for name, n in counts.items() if name.startswith("accepted/"))
+    for table in policy.tables:
+        ways = (counts[f"{way}/{table.name}"] for way in ("inapplicable", "late", "counted"))
+        assert sum(ways) == counts[f"accepted/{table.kind}"]
