@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Iterable, Mapping, Optional, TextIO, Union
 
-from pipelines.counts_store import CountRow
+from pipelines.counts_rows import CountRow
 
 FORMATS = ("table", "csv", "json", "parquet")
 Labels = Mapping[str, Mapping[str, str]]

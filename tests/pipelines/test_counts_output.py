@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.counts_output import OutputError, arrange, margin_95, write_counts
-from pipelines.counts_store import CountRow
+from pipelines.counts_rows import CountRow
 
 
 def _row(cell: str, value: int | None, *, table: str = "t", measure: str = "patrons", **more: str) -> CountRow:

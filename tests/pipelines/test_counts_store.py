@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.counts_store import CountsStore, StoreError, release_id, rows_hash
+from pipelines.counts_rows import StoreError, release_id, rows_hash
+from pipelines.counts_store import CountsStore
 from schemas.counts import ReleasedRow, ReleasedTable, WindowKey
 
 KEY = WindowKey("circ_branch_month", "2026-03-01", "2026-04-01")
@@ -131,13 +132,13 @@ def test_a_full_disk_publishes_nothing(store: CountsStore) -> None:
     many = tuple(replace(ROWS[0], cell=f'{{"branch":"B{at:05}"}}') for at in range(5000))
     table = replace(TABLE, rows=many)
     store.begin(table, "complete", "", backfill=False)
-    (pages,) = store._db.execute("PRAGMA page_count").fetchone()
-    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    (pages,) = store._file._db.execute("PRAGMA page_count").fetchone()
+    store._file._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="disk is full") as raised:
         store.publish(table)
     assert "\n" not in str(raised.value)
     assert list(store.rows()) == []
-    store._db.execute("PRAGMA max_page_count = 1000000")
+    store._file._db.execute("PRAGMA max_page_count = 1000000")
     assert store.publish(table) == "sealed"
 
 
