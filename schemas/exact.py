@@ -22,19 +22,21 @@ def read(value: Any) -> Event:
         event: Event = _ADAPTER.validate_python(value)
     except ValidationError as error:
         raise _explained(error) from None
+    # True and 1.0 equal 1, and a contract's version is neither.
+    if type(value.get("v", 1)) is not int:
+        raise DecodeError(Reason.UNKNOWN_VERSION, ("v",))
+    if nul := [name for name, given in event if isinstance(given, str) and "\0" in given]:
+        raise DecodeError(Reason.NUL_BYTE, tuple(sorted(nul)))
     return event
 
 
 def _explained(error: ValidationError) -> DecodeError:
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    fields = tuple(sorted({name for item in found for name in item["loc"] if name in _NAMES}))
+    reason = min((_reason(item["type"], item["loc"]) for item in found), key=_MOST_TELLING.index)
     unknown = sum(item["type"] == "extra_forbidden" for item in found)
-    reasons = {_reason(item["type"], item["loc"]) for item in found}
-    for reason in _MOST_TELLING:
-        if reason in reasons:
-            named = () if reason is Reason.DISALLOWED_FIELD else tuple(str(name) for name in fields)
-            return DecodeError(reason, named, unknown)
-    return DecodeError(Reason.BAD_VALUE, tuple(str(name) for name in fields), unknown)
+    if reason is Reason.DISALLOWED_FIELD:
+        return DecodeError(reason, (), unknown)
+    return DecodeError(reason, tuple(sorted({name for item in found for name in _named(item["type"], item["loc"])})))
 
 
 _MOST_TELLING = (
@@ -45,12 +47,20 @@ _MOST_TELLING = (
     Reason.BAD_TIME,
     Reason.WRONG_TYPE,
     Reason.UNKNOWN_CODE,
+    Reason.BAD_VALUE,
 )
 
 
-def _reason(kind: str, loc: Tuple[Any, ...]) -> Reason:
+def _named(fault: str, loc: Tuple[Any, ...]) -> Tuple[str, ...]:
+    """The field of ours that a fault is at; none where it is the event as a whole."""
+    return ("kind",) if fault.startswith("union_tag") else tuple(name for name in loc if name in _NAMES)
+
+
+def _reason(fault: str, loc: Tuple[Any, ...]) -> Reason:
     last = loc[-1] if loc else ""
-    match kind:
+    if last == "v":
+        return Reason.UNKNOWN_VERSION
+    match fault:
         case "extra_forbidden":
             return Reason.DISALLOWED_FIELD
         case "union_tag_invalid":
@@ -58,7 +68,7 @@ def _reason(kind: str, loc: Tuple[Any, ...]) -> Reason:
         case "missing" | "union_tag_not_found":
             return Reason.MISSING_FIELD
         case "literal_error":
-            return Reason.UNKNOWN_VERSION if last == "v" else Reason.UNKNOWN_CODE
+            return Reason.UNKNOWN_CODE
     if last in _TIMES:
         return Reason.BAD_TIME
-    return Reason.WRONG_TYPE if kind.endswith("_type") else Reason.BAD_VALUE
+    return Reason.WRONG_TYPE if fault.endswith("_type") else Reason.BAD_VALUE
