@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,25 @@ def test_tallies_may_be_merged_in_any_grouping_before_release(rows, cut):
     assert values(rows) == values(rows[cut:] + rows[:cut])
 
 
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        ([(1, 5, False, 1, 0, 0), (1, 6, False, 1, 9, 9)], [1]),  # the later arrival
+        ([(1, 5, False, 9, 0, 0), (1, 5, True, 1, 0, 0)], []),  # of one arrival the retraction
+        ([(1, 5, True, 1, 0, 0), (1, 6, False, 1, 0, 0)], [1]),  # an act that comes back
+        ([(1, 5, False, 3, 0, 0), (1, 5, False, 2, 9, 9)], [0]),  # of one arrival the larger value
+        ([(1, 5, False, 2, 0, 9), (1, 5, False, 2, 1, 0)], [1]),  # then the larger cell
+        ([(1, 5, False, 2, 1, 3), (1, 5, False, 2, 1, 2)], [0]),  # then the larger token
+        ([(1, 5, False, 2, 0, 0), (1, 6, False, 0, 0, 0)], []),  # a correction to nothing
+        ([(2, 5, False, 1, 0, 0), (1, 5, False, 1, 0, 0), (2, 4, True, 1, 0, 0)], [1, 0]),
+        ([], []),
+    ],
+)
+def test_which_row_of_an_act_stands(rows, kept):
+    assert standing(*columns(rows)).tolist() == kept
+    assert standing(wide(columns(rows)[0][:, 15]), *columns(rows)[1:]).tolist() == kept
+
+
 def test_of_equal_rows_the_last_stands():
     assert standing(*columns([(1, 0, False, 1, 0, 0)] * 3)).tolist() == [2]
 
@@ -100,6 +120,31 @@ def test_cells_count_people_acts_and_the_largest_contributor(rows, clip):
         assert counts.acts[at] == sum(min(number, clip) for number in of.values())
         assert counts.total[at] == sum(of.values())
         assert counts.largest_contributor[at] == max(of.values())
+
+
+def test_a_cell_counts_each_namespace_apart_and_clips_each_patron():
+    # cell, token, namespace, n: in cell 7 token 1 is two people, one in each namespace.
+    rows = [(7, 1, 0, 4), (7, 1, 0, 9), (7, 2, 0, 1), (7, 1, 1, 2), (3, 5, 1, 12)]
+    cell, token, space, n = zip(*rows, strict=True)
+
+    counts = count_cells(np.array(cell), tags(token), np.array(space, np.uint32), np.array(n), 10)
+
+    assert {name: column.tolist() for name, column in counts._asdict().items()} == {
+        "cell": [3, 7],
+        "patrons": [1, 3],
+        "largest_space_patrons": [1, 2],
+        "acts": [10, 13],
+        "total": [12, 16],
+        "largest_contributor": [12, 13],
+    }
+
+
+def test_a_table_without_acts_has_no_counted_cell():
+    none = np.empty(0, np.int64)
+
+    counts = count_cells(none, tags([]), none, none, 10)
+
+    assert [len(column) for column in counts] == [0] * 6
 
 
 def test_the_boundaries_of_publication():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from transforms.privacy.times import (
     AGE_BANDS,
+    DAY_TYPES,
     DAYPARTS,
     UNKNOWN_BIRTH,
     Zone,
@@ -128,6 +129,39 @@ def test_who_is_born_on_a_leap_day_comes_of_age_on_the_first_of_march():
     assert [
         AGE_BANDS[age_band_of(born, np.array([day(iso)], np.int32))[0]] for iso in ("2018-02-28", "2018-03-01")
     ] == ["13-17", "18-24"]
+
+
+def test_civil_days_months_dayparts_and_weekends_are_those_of_the_librarys_clock():
+    zone = Zone("America/New_York")
+    # 2026-02-28 Saturday 23:59:59.999 in New York, and one millisecond later; both are March in UTC.
+    instants = np.array([1_772_341_199_999, 1_772_341_200_000])
+    local = zone.local(instants)
+
+    assert [window_name("day", number) for number in zone.day_of(instants).tolist()] == ["2026-02-28", "2026-03-01"]
+    assert [window_name("month", number) for number in zone.month_of(instants).tolist()] == ["2026-02-01", "2026-03-01"]
+    assert [DAYPARTS[at] for at in daypart_of(local)] == ["late", "night"]
+    assert [DAY_TYPES[at] for at in day_type_of(local)] == ["weekend", "weekend"]
+    assert zone.start_of_month(int(zone.month_of(instants)[1])) == instants[1]
+
+
+@pytest.mark.parametrize(
+    ("hour", "daypart"),
+    [
+        (0, "night"), (5, "night"), (6, "early"), (8, "early"), (9, "morning"), (11, "morning"), (12, "afternoon"),
+        (16, "afternoon"), (17, "evening"), (19, "evening"), (20, "late"), (23, "late"),
+    ],
+)  # fmt: skip
+def test_a_daypart_begins_on_the_hour_and_ends_before_the_next_begins(hour, daypart):
+    begins = 20_000 * 24 * HOUR + hour * HOUR
+
+    assert [DAYPARTS[at] for at in daypart_of(np.array([begins, begins + HOUR - 1]))] == [daypart] * 2
+
+
+def test_weekdays_are_monday_to_friday():
+    monday = day("2026-03-02")
+    week = np.arange(monday, monday + 7) * 24 * HOUR
+
+    assert [DAY_TYPES[at] for at in day_type_of(week)] == ["weekday"] * 5 + ["weekend"] * 2
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "", "../etc", "America", "a b"])
