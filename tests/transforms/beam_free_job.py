@@ -1,14 +1,18 @@
 """The product's verbs one after the other, without Beam, over a log cut into chunks."""
 
+import datetime as dt
 from collections import Counter, defaultdict
 from itertools import groupby
 from typing import Iterable, Sequence
 
 from blake3 import blake3
 from rowwise import Number, Window
+from rowwise_decode import Event
 
 from schemas.chunks import RawChunk
 from schemas.counts import ReleasedTable, Tally
+from schemas.events import PARTS
+from schemas.personal import ABSENT, UNKNOWN_BIRTH, PersonalBatch
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
 from transforms.decode import Decoded, Decoder
@@ -107,3 +111,38 @@ def numbers_of(table: ReleasedTable) -> tuple[Window, list[Number]]:
     """A released table in the form of the reference."""
     key = Window(table.key.table, table.key.start, table.key.end)
     return key, [Number(row.cell, row.measure, row.value, row.status) for row in table.rows]
+
+
+def used_codes(event: Event, policy: PrivacyPolicy) -> Event:
+    """The event with the codes that some table publishes."""
+    columns = {dimension.column for table in policy.tables for dimension in table.dimensions}
+    return event._replace(codes={column: code for column, code in event.codes.items() if column in columns})
+
+
+def events_of(batch: PersonalBatch, policy: PrivacyPolicy) -> list[Event]:
+    """The events of a personal batch in the form of the reference, with the codes that some table publishes."""
+    epoch = dt.date(1970, 1, 1).toordinal()
+    born = [None if day == UNKNOWN_BIRTH else dt.date.fromordinal(epoch + day) for day in batch.birth_day.tolist()]
+    codes = {
+        column: [policy.codes[column][at] if at != ABSENT else None for at in positions.tolist()]
+        for column, positions in batch.codes.items()
+    }
+    return [
+        used_codes(
+            Event(
+                source=batch.source,
+                namespace=batch.namespace,
+                kind=batch.kind,
+                part=PARTS[batch.kind][batch.part[row]],
+                event_id=batch.act_ids[row],
+                retract=bool(batch.retract[row]),
+                occurred_at=int(batch.occurred_at[row]),
+                arrived_at=int(batch.arrived_at[row]),
+                patron=batch.patron_ids[row],
+                birth_date=born[row],
+                codes={column: values[row] for column, values in codes.items()},
+            ),
+            policy,
+        )
+        for row in range(len(batch))
+    ]

@@ -162,9 +162,9 @@ def some(draw: st.DrawFn, usual: object, *seldom: object) -> object:
 
 
 @st.composite
-def events(draw: st.DrawFn, policy: PrivacyPolicy) -> list[dict[str, object]]:
+def events(draw: st.DrawFn, policy: PrivacyPolicy, of: str = "") -> list[dict[str, object]]:
     """One event, or a crowd of patrons who do the same at the same time: enough for a threshold or one too few."""
-    kind = draw(st.sampled_from(["circulation", "circulation", "circulation", "patron", "engagement"]))
+    kind = of or draw(st.sampled_from(["circulation", "circulation", "circulation", "patron", "engagement"]))
     occurred = draw(instants(policy.time_zone))
     event: dict[str, object] = {
         "kind": kind,
@@ -219,3 +219,20 @@ def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 25) -> list[tuple[S
         if not draw(st.integers(0, 3)):
             found += found[-draw(st.integers(1, len(crowd))) :]
     return found
+
+
+def an_event(**changes: object) -> dict[str, object]:
+    """One plain event: a patron's checkout, registration or answer, an hour before `NOW`."""
+    kind = changes.get("kind", "circulation")
+    own: dict[object, dict[str, object]] = {
+        "circulation": {"action": "checkout", "branch": "B1", "material": "book", "audience": "adult"},
+        "patron": {"change": "new"},
+        "engagement": {"campaign_type": "letter", "response": "opened"},
+    }
+    event = {"kind": kind, "event_id": "e1", "occurred_at": NOW - HOUR, "patron_ref": "17", "patron_type": "resident"}
+    return event | own.get(kind, {}) | changes
+
+
+def a_line(**changes: object) -> bytes:
+    """The line of `an_event`."""
+    return json.dumps(an_event(**changes)).encode()
