@@ -75,6 +75,14 @@ def test_taking_rows_takes_them_from_every_column(rows, data):
     assert rows_of(tally_of(rows).take(np.array(wanted, np.int64))) == [rows[at] for at in wanted]
 
 
+def test_rows_are_taken_in_the_order_asked_for():
+    other = (7, *ROW[1:])
+    taken = tally_of([ROW, other]).take(np.array([1, 0, 1]))
+
+    assert taken.key == KEY
+    assert rows_of(taken) == [other, ROW, other]
+
+
 def test_a_window_without_acts_has_a_tally_like_any_other():
     empty = Tally.empty(KEY)
 

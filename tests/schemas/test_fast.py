@@ -5,62 +5,17 @@ import json
 import annotated_types as at
 import msgspec
 import pytest
+from contract_events import BASES, EVENTS, KNOWN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import fast
-from schemas.events import EARLIEST, LATEST, MODELS, Event
+from schemas.events import EARLIEST, LATEST, Event
 from schemas.exact import read
 from schemas.fast import READER, STRUCTS
 from schemas.rejects import DecodeError, Reason
 from schemas.wire.carrel_event import exactly
 from schemas.wire.envelopes import open_json
-
-BASES = {
-    "circulation": {"kind": "circulation", "event_id": "e", "occurred_at": EARLIEST, "action": "checkout"},
-    "patron": {"kind": "patron", "event_id": "e", "occurred_at": LATEST - 1, "change": "new"},
-    "engagement": {"kind": "engagement", "event_id": "e", "occurred_at": EARLIEST},
-}
-KNOWN = sorted({name for model in MODELS.values() for name in model.model_fields})
-
-
-def text(longest):
-    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=longest)
-
-
-INSTANTS = st.integers(EARLIEST, LATEST - 1)
-CODES = text(64) | st.sampled_from(["x" * 64, "\N{GRINNING FACE}" * 64])
-OPTIONAL_CODES = st.none() | CODES
-OPTIONAL = {
-    "v": st.just(1),
-    "op": st.sampled_from(["add", "retract"]),
-    "arrived_at": st.none() | INSTANTS,
-    "patron_ref": OPTIONAL_CODES,
-    "patron_kind": st.sampled_from(["patron", "staff", "system", "test", "shadow", "guest"]),
-    "patron_type": OPTIONAL_CODES,
-    "home_branch": OPTIONAL_CODES,
-    "birth_date": st.none() | st.dates().map(str),
-    "postal_code": st.none() | text(16),
-}
-HOLDS = ["hold_placed", "hold_filled", "hold_cancelled", "hold_expired"]
-OWN = {
-    "circulation": (
-        {"action": st.sampled_from(["checkout", "renewal", "return", *HOLDS])},
-        dict.fromkeys(("branch", "material", "audience"), OPTIONAL_CODES),
-    ),
-    "patron": ({"change": st.sampled_from(["new", "renewed", "expired", "updated", "deleted"])}, {}),
-    "engagement": ({}, dict.fromkeys(("campaign_type", "response"), OPTIONAL_CODES)),
-}
-
-
-def events_of(kind):
-    needed, further = OWN[kind]
-    return st.fixed_dictionaries(
-        {"kind": st.just(kind), "event_id": text(128), "occurred_at": INSTANTS} | needed, optional=OPTIONAL | further
-    )
-
-
-EVENTS = st.sampled_from(sorted(OWN)).flatmap(events_of)
 
 FULL = {
     "v": 1, "op": "retract", "arrived_at": EARLIEST, "patron_ref": "21234000000018", "patron_kind": "staff",
@@ -177,6 +132,12 @@ def test_lines_are_read_as_they_are_read_one_by_one(events):
     lines = [json.dumps(event).encode() for event in events]
 
     assert READER.decode_lines(b"\n".join(lines) + b"\n") == [READER.decode(line) for line in lines]
+
+
+def test_events_of_all_kinds_may_follow_each_other_line_by_line():
+    lines = [json.dumps(base).encode() for base in BASES.values()]
+
+    assert READER.decode_lines(b"\n".join(lines)) == [READER.decode(line) for line in lines]
 
 
 @pytest.mark.parametrize("kind", sorted(BASES))

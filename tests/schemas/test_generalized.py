@@ -25,5 +25,11 @@ def test_every_row_is_in_its_own_window_once_and_windows_ascend(windows):
     assert len(batch) == len(windows)
 
 
+def test_windows_ascend_and_rows_keep_their_order_in_them():
+    found = [(number, rows.tolist()) for number, rows in a_batch([9, 7, 9, -1, 7]).by_window()]
+
+    assert found == [(-1, [3]), (7, [1, 4]), (9, [0, 2])]
+
+
 def test_cells_show_nothing_of_themselves():
     assert repr(a_batch([1, 2])) == str(a_batch([1, 2])) == "CellBatch(<redacted>)"
