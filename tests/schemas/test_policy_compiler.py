@@ -3,8 +3,7 @@
 import pytest
 
 from schemas.default_tables import default_tables
-from schemas.policy_compiler import Capability, PolicyError, compile_policy, explain
-from schemas.policy_file import policy_json_schema
+from schemas.policy_compiler import Capability, PolicyError, compile_policy, explain, policy_json_schema
 from schemas.wire import ADAPTERS
 
 HEAD = """
