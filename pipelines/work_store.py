@@ -19,7 +19,7 @@ from transforms.coders import ColumnsCoder
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS positions(
-  source TEXT, part TEXT, next INTEGER NOT NULL, head BLOB NOT NULL, done INTEGER NOT NULL,
+  source TEXT, part TEXT, next INTEGER NOT NULL, head BLOB NOT NULL, done INTEGER NOT NULL, clock INTEGER,
   PRIMARY KEY(source, part));
 CREATE TABLE IF NOT EXISTS clocks(
   lane TEXT, source TEXT, first_arrival INTEGER, last_arrival INTEGER, last_event INTEGER, clock INTEGER,
@@ -52,12 +52,20 @@ class HeldByAnotherError(WorkStoreError):
 
 @dataclass(frozen=True)
 class Position:
-    """Where reading of one file stands: next byte, a keyed fingerprint of its head, whether it is read."""
+    """Where reading of one file stands.
+
+    Attributes:
+      next: the byte to read next.
+      head: tells this file, as far as it was read, from another one under the same name.
+      done: whether it was read to its end.
+      clock: effective arrival of its last message, ms UTC; None of a file that need not be in order.
+    """
 
     part: str
     next: int
     head: bytes
     done: bool
+    clock: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -145,8 +153,8 @@ class WorkStore:
 
     def positions(self, source: str) -> dict[str, Position]:
         """Where each file of a source stands."""
-        rows = self._db.execute("SELECT part, next, head, done FROM positions WHERE source = ?", (source,))
-        return {part: Position(part, at, head, bool(done)) for part, at, head, done in rows}
+        rows = self._db.execute("SELECT part, next, head, done, clock FROM positions WHERE source = ?", (source,))
+        return {part: Position(part, at, head, bool(done), clock) for part, at, head, done, clock in rows}
 
     def clock(self, lane: str, source: str) -> Clock:
         """What the lane knows of a source's time."""
@@ -240,9 +248,9 @@ class Transaction:
     def advance(self, source: str, position: Position) -> None:
         """Move a file's position."""
         self._db.execute(
-            "INSERT INTO positions VALUES(?, ?, ?, ?, ?) ON CONFLICT(source, part) DO UPDATE"
-            " SET next = excluded.next, head = excluded.head, done = excluded.done",
-            (source, position.part, position.next, position.head, position.done),
+            "INSERT INTO positions VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT(source, part) DO UPDATE"
+            " SET next = excluded.next, head = excluded.head, done = excluded.done, clock = excluded.clock",
+            (source, position.part, position.next, position.head, position.done, position.clock),
         )
 
     def forget_positions(self, source: str, parts: Iterable[str]) -> None:
