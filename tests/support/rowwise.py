@@ -19,8 +19,10 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional, Seque
 
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.cmac import CMAC
 from rowwise_decode import Event, Filtered, Rejected, decode
 
+from schemas.events import PARTS
 from schemas.policy import Dimension, PrivacyPolicy, Table
 from schemas.source import SourceRules
 
@@ -120,8 +122,10 @@ def token(secret: bytes, namespace: str, patron: str) -> bytes:
 
 
 def act_tag(secret: bytes, source: str, event_id: str) -> bytes:
-    """The tag of a source's act under a month's secret."""
-    return blake3(_prefixed(event_id), key=_subkey(secret, "act", source)).digest(length=16)
+    """The tag of a source's act under a month's secret: AES-CMAC."""
+    mac = CMAC(algorithms.AES128(_subkey(secret, "act", source)[:16]))
+    mac.update(event_id.encode())
+    return mac.finalize()
 
 
 def _aes(block: bytes, key: bytes) -> bytes:
@@ -205,11 +209,11 @@ def domain(table: Table) -> list[tuple[str, ...]]:
 
 
 def standing(acts: Iterable[Act], table: Table, window: Window, secrets: Secrets) -> list[Act]:
-    """The acts that stand: of one act the latest; ties fall to the retraction, the larger value, cell and token."""
+    """The acts that stand: of one act the latest; ties fall to the retraction, the larger value, cell, token, part."""
 
     def latest(row: Act) -> tuple[Any, ...]:
         cell, who = cell_number(row.cell, table), window_token(row, table, window, secrets)
-        return row.order, row.retract, row.n, cell, who, row.part
+        return row.order, row.retract, row.n, cell, who, PARTS[table.kind].index(row.part)
 
     rows: dict[tuple[str, str], Act] = {}
     for act in acts:
@@ -261,22 +265,22 @@ def geometric(scale: int, key: bytes, coordinates: Sequence[Union[str, int]], tr
     message = _prefixed(*map(str, (*coordinates, true_value)))
     subkey = blake3(key, derive_key_context="carrel 2026-11-23 count noise v1").digest()
     point = int.from_bytes(blake3(message, key=subkey).digest(length=16), "big")
+    z = 0
+    while point < _up_to(z - 1, scale):
+        z -= 1
+    while point >= _up_to(z, scale):
+        z += 1
+    return z
+
+
+@lru_cache(maxsize=512)
+def _up_to(z: int, scale: int) -> int:
+    """P(noise <= z), of 2^128."""
     with localcontext() as context:
         context.prec = 100
         ratio = (Decimal(-1) / scale).exp()
-
-        def up_to(z: int) -> int:
-            """P(noise <= z), of 2^128."""
-            tail = ratio ** abs(z if z < 0 else z + 1) / (1 + ratio) * (1 << 128)
-            rounded = int(tail.to_integral_value())
-            return rounded if z < 0 else (1 << 128) - rounded
-
-        z = 0
-        while point < up_to(z - 1):
-            z -= 1
-        while point >= up_to(z):
-            z += 1
-    return z
+        tail = int((ratio ** abs(z if z < 0 else z + 1) / (1 + ratio) * (1 << 128)).to_integral_value())
+    return tail if z < 0 else (1 << 128) - tail
 
 
 # --- the whole job ---

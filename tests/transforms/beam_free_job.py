@@ -5,18 +5,19 @@ from collections import Counter, defaultdict
 from itertools import groupby
 from typing import Iterable, Sequence
 
+import numpy as np
 from blake3 import blake3
-from rowwise import Number, Window
+from rowwise import Act, Number, Window, cell_number, window_act, window_token
 from rowwise_decode import Event
 
 from schemas.chunks import RawChunk
-from schemas.counts import ReleasedTable, Tally
+from schemas.counts import ReleasedTable, Tally, WindowKey
 from schemas.events import PARTS
 from schemas.personal import ABSENT, UNKNOWN_BIRTH, PersonalBatch
-from schemas.policy import PrivacyPolicy
+from schemas.policy import PrivacyPolicy, Table
 from schemas.source import SourceRules
 from transforms.decode import Decoded, Decoder
-from transforms.generalize import generalize
+from transforms.generalize import generalize, space_number
 from transforms.privacy.times import Zone
 from transforms.privacy.tokens import MonthKey
 from transforms.pseudonymize import pseudonymize
@@ -146,3 +147,20 @@ def events_of(batch: PersonalBatch, policy: PrivacyPolicy) -> list[Event]:
         )
         for row in range(len(batch))
     ]
+
+
+def tally_of(acts: Sequence[Act], table: Table, window: Window) -> Tally:
+    """A tally of acts of the reference, in their order, under the tests' keys."""
+    tokens = b"".join(window_token(act, table, window, secret) for act in acts)
+    tags = b"".join(window_act(act, window, secret) for act in acts)
+    return Tally(
+        WindowKey(*window),
+        cell=np.array([cell_number(act.cell, table) for act in acts], np.int64),
+        token=np.frombuffer(tokens, np.uint8).reshape(-1, 16),
+        act=np.frombuffer(tags, np.uint8).reshape(-1, 16),
+        order=np.array([act.order for act in acts], np.int64),
+        retract=np.array([act.retract for act in acts], bool),
+        part=np.array([PARTS[table.kind].index(act.part) for act in acts], np.uint8),
+        space=np.array([space_number(act.person[0]) for act in acts], np.uint32),
+        n=np.array([act.n for act in acts], np.int64),
+    )

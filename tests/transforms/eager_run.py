@@ -20,19 +20,22 @@ class _Stamp(beam.DoFn):
 
 
 class _Collect(beam.DoFn):
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, moments: bool) -> None:
         self._where = where
+        self._moments = moments
 
     def process(self, element: Any, moment: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
-        assert moment == MOMENT, "a verb keeps its input's timestamp"
+        assert moment == MOMENT or not self._moments, "a verb keeps its input's timestamp"
         _MADE[self._where].append(element)
         yield from ()
 
 
-def run(transform: beam.PTransform, inputs: Sequence[Any], of: type) -> tuple[dict[str, list[Any]], "Counter[str]"]:
+def run(
+    transform: beam.PTransform, inputs: Sequence[Any], of: type, *, keeps_moments: bool = True
+) -> tuple[dict[str, list[Any]], "Counter[str]"]:
     """What a transform makes of elements of one type: its named outputs (else `main`), and its counters.
 
-    Counters are summed over sources. Fails when an output has another timestamp than its input.
+    Counters are summed over sources. Fails when an output has another timestamp than its input, unless told so.
     """
     root = pipeline()
     stamped = root | beam.Create(inputs).with_output_types(of) | beam.ParDo(_Stamp()).with_output_types(of)
@@ -41,7 +44,7 @@ def run(transform: beam.PTransform, inputs: Sequence[Any], of: type) -> tuple[di
     names = {tag: f"{tag}-{next(_NUMBERS)}" for tag in outputs}
     for tag, output in outputs.items():
         _MADE[names[tag]] = []
-        _ = output | f"Collect-{tag}" >> beam.ParDo(_Collect(names[tag]))
+        _ = output | f"Collect-{tag}" >> beam.ParDo(_Collect(names[tag], keeps_moments))
     result = root.run()
     result.wait_until_finish()
     counters: Counter[str] = Counter()

@@ -30,19 +30,18 @@ def test_the_verbs_together_do_what_the_row_wise_reference_does(data, time_zone,
     assert released(tallies, policy) == expected
 
 
-@given(st.data())
-def test_any_order_any_cuts_and_duplicates_of_a_log_give_the_same_numbers(data):
+@given(st.data(), st.randoms(use_true_random=False))
+def test_any_order_any_cuts_and_duplicates_of_a_log_give_the_same_numbers(data, chance):
     policy = a_policy()
     log = data.draw(logs(policy))
-    again = log + [log[at] for at in data.draw(st.lists(st.integers(0, max(0, len(log) - 1)), max_size=5)) if log]
-    shuffled = data.draw(st.permutations(again))
     once, _ = tallied(log, [], policy=policy, now=NOW)
+    again = log + log[: len(log) // 3]
+    chance.shuffle(again)
 
-    tallies, _ = tallied(
-        shuffled, data.draw(st.lists(st.integers(0, len(shuffled)), max_size=4)), policy=policy, now=NOW
-    )
+    tallies, _ = tallied(again, data.draw(st.lists(st.integers(0, len(again)), max_size=3)), policy=policy, now=NOW)
+    chance.shuffle(tallies)
 
-    assert released(data.draw(st.permutations(tallies)), policy) == released(once, policy)
+    assert released(tallies, policy) == released(once, policy)
 
 
 @given(st.data(), st.sampled_from(ZONES))
