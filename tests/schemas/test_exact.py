@@ -30,6 +30,7 @@ FAULTS = [
     ("arrived_at", 10**30, Reason.BAD_TIME),
     ("event_id", 17, Reason.WRONG_TYPE),
     ("patron_ref", ["p"], Reason.WRONG_TYPE),
+    ("patron_type", b"adult", Reason.WRONG_TYPE),
     ("branch", {"code": "B01"}, Reason.WRONG_TYPE),
     ("birth_date", 20000229, Reason.WRONG_TYPE),
     ("action", "borrowed", Reason.UNKNOWN_CODE),

@@ -22,7 +22,10 @@ def test_every_row_is_in_its_own_window_once_and_windows_ascend(windows):
     assert found == [
         (number, [row for row, window in enumerate(windows) if window == number]) for number in sorted(set(windows))
     ]
-    assert len(batch) == len(windows)
+
+
+def test_a_batch_is_as_long_as_it_has_acts():
+    assert [len(a_batch([5] * acts)) for acts in (0, 1, 4)] == [0, 1, 4]
 
 
 def test_windows_ascend_and_rows_keep_their_order_in_them():

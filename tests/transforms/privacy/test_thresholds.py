@@ -139,6 +139,23 @@ def test_a_cell_counts_each_namespace_apart_and_clips_each_patron():
     }
 
 
+@pytest.mark.parametrize("as_tokens", [tags, wide])
+def test_cells_are_counted_alike_when_no_token_is_met_in_two_of_them(as_tokens):
+    rows = [(7, 1, 0, 4), (3, 5, 1, 12), (7, 2, 1, 1), (7, 1, 0, 9)]
+    cell, token, space, n = zip(*rows, strict=True)
+
+    counts = count_cells(np.array(cell), as_tokens(token), np.array(space, np.uint32), np.array(n), 10)
+
+    assert {name: column.tolist() for name, column in counts._asdict().items()} == {
+        "cell": [3, 7],
+        "patrons": [1, 2],
+        "largest_space_patrons": [1, 1],
+        "acts": [10, 11],
+        "total": [12, 14],
+        "largest_contributor": [12, 13],
+    }
+
+
 def test_a_table_without_acts_has_no_counted_cell():
     none = np.empty(0, np.int64)
 
