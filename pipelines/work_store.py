@@ -111,6 +111,7 @@ class WorkStore:
             raise WorkStoreError(message) from None
         try:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA page_size=32768")  # of a new file: its rows are large blobs
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)

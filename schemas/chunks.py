@@ -11,14 +11,14 @@ class RawChunk:
     Attributes:
       source: the configured source's name.
       header: what every message needs to be read: the header line (TSV) or file header (Avro); else empty.
-      messages: one per message; an Avro message is one block of records.
+      blocks: whole lines, one message each, empty lines between them being none; an Avro block of records each.
       form: lines, kcat, pubsub, tsv or avro: how a message is wrapped.
       truncated: whether the file ended inside what would have been the next message.
     """
 
     source: str
     header: bytes
-    messages: Tuple[bytes, ...]
+    blocks: Tuple[bytes, ...]
     form: str = "lines"
     truncated: bool = False
 

@@ -1,7 +1,7 @@
 """Decoded events as columns: the only batch that holds identifiers."""
 
 from dataclasses import dataclass, replace
-from typing import Mapping, Tuple
+from typing import Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ class PersonalBatch:
       source: configured source name; acts are distinct within it.
       namespace: patron ids are comparable within it.
       kind: event kind.
-      patron_ids: normalised patron ids, each once.
-      patron: int32, position in `patron_ids`; ABSENT when the event names no patron.
+      patron_ids: the normalised patron id of each event; None when it names nobody.
       act_ids: the source's own id of each act.
       occurred_at: int64 ms UTC.
       arrived_at: int64 ms UTC, effective arrival.
@@ -32,8 +31,7 @@ class PersonalBatch:
     source: str
     namespace: str
     kind: str
-    patron_ids: Tuple[str, ...]
-    patron: np.ndarray
+    patron_ids: Tuple[Optional[str], ...]
     act_ids: Tuple[str, ...]
     occurred_at: np.ndarray
     arrived_at: np.ndarray
@@ -53,8 +51,8 @@ class PersonalBatch:
         """The batch of these rows (int positions), in that order."""
         return replace(
             self,
-            patron=self.patron[rows],
-            act_ids=tuple(self.act_ids[row] for row in rows.tolist()),
+            patron_ids=tuple([self.patron_ids[row] for row in rows.tolist()]),
+            act_ids=tuple([self.act_ids[row] for row in rows.tolist()]),
             occurred_at=self.occurred_at[rows],
             arrived_at=self.arrived_at[rows],
             retract=self.retract[rows],

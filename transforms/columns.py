@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,23 +18,63 @@ from transforms.windows import late_for, windows_of
 
 TOLERANCE = 15 * 60_000  # a clock may be this far ahead (design 2)
 NON_PATRONS = frozenset({"staff", "system", "test", "shadow", "guest"})
+REFUSED = ""  # in place of a normalised id, which is never empty
 _UNKNOWN = -2
 _FILTERED = -3
+_MOST_NAMES = 200_000
+
+
+class _Positions(dict[Optional[str], int]):
+    """Wire code -> position; any code that is not named has the position of `other`, or none."""
+
+    def __init__(self, known: Mapping[Optional[str], int], otherwise: int) -> None:
+        super().__init__(known)
+        self._otherwise = otherwise
+
+    def __missing__(self, code: Optional[str]) -> int:
+        return self._otherwise
+
+
+class PatronNames(dict[Optional[str], Optional[str]]):
+    """Patron ids as written -> normalised; None for nobody, `REFUSED` for what fits no profile.
+
+    Ids are met again and again, so they are kept for a while: whoever holds this clears it when a bundle ends.
+    """
+
+    def __init__(self, rules: SourceRules) -> None:
+        super().__init__()
+        self._rules = rules
+        self._nobody = frozenset({None, *rules.no_patron_ids})
+
+    def __missing__(self, ref: Optional[str]) -> Optional[str]:
+        if len(self) >= _MOST_NAMES:
+            self.clear()
+        if ref is None or ref in self._nobody:
+            name = None
+        else:
+            try:
+                name = normalize(ref, self._rules.id_profile)
+            except IdRefused:
+                name = REFUSED
+        self[ref] = name
+        return name
 
 
 @dataclass(frozen=True)
 class CodeBook:
-    """For each coded column: wire code -> position in the policy's list, and what any other code means."""
+    """For each coded column that is used: the position of every wire code in the policy's list."""
 
     known: Mapping[str, Mapping[Optional[str], int]]
-    otherwise: Mapping[str, int]
 
     @staticmethod
     def of(policy: PrivacyPolicy, rules: SourceRules) -> "CodeBook":
         """Combine the policy's closed lists with the source's code maps."""
+        # An unknown branch is refused and a staff account filtered whatever the tables show.
+        used = {"branch", "patron_type", *(one.column for table in policy.tables for one in table.dimensions)}
         known: dict[str, Mapping[Optional[str], int]] = {}
-        otherwise: dict[str, int] = {}
         for column, codes in policy.codes.items():
+            if column not in used:
+                continue
             positions: dict[Optional[str], int] = {code: at for at, code in enumerate(codes)}
             by_wire: dict[Optional[str], int] = dict(positions)
             if column == "home_zone":
@@ -41,16 +82,14 @@ class CodeBook:
             for wire, code in rules.codes.get(column, {}).items():
                 is_filter = column == "patron_type" and code in NON_PATRONS
                 by_wire[wire] = _FILTERED if is_filter else positions[code]
-            otherwise[column] = positions.get(OTHER, _UNKNOWN)
             # A branch that is not named makes the event inapplicable; anything else not named is `other`.
             by_wire[None] = positions.get(OTHER, ABSENT)
-            known[column] = by_wire
-        return CodeBook(known, otherwise)
+            known[column] = _Positions(by_wire, positions.get(OTHER, _UNKNOWN))
+        return CodeBook(known)
 
     def positions(self, column: str, values: Sequence[Optional[str]]) -> np.ndarray:
         """The position of each code in the policy's list, int32."""
-        known, otherwise = self.known[column], self.otherwise[column]
-        return np.fromiter((known.get(value, otherwise) for value in values), np.int32, len(values))
+        return np.fromiter(map(self.known[column].__getitem__, values), np.int32, len(values))
 
 
 @dataclass(frozen=True)
@@ -76,6 +115,7 @@ def columns_of(
     rules: SourceRules,
     policy: PrivacyPolicy,
     book: CodeBook,
+    patrons: PatronNames,
     zone: Zone,
     now: int,
 ) -> Columns:
@@ -87,41 +127,37 @@ def columns_of(
       now: the reader's clock, ms UTC; a stamp further ahead than the tolerance is refused.
     """
     n = len(events)
-    occurred = np.fromiter((event.occurred_at for event in events), np.int64, n)
-    if not any(stamps):
-        stamps = [event.arrived_at for event in events]
-    arrived = np.fromiter(
-        (own if stamp is None else stamp for stamp, own in zip(stamps, occurred.tolist(), strict=True)), np.int64, n
-    )
+    occurred = np.fromiter([event.occurred_at for event in events], np.int64, n)
+    arrived = _arrivals(events, stamps, occurred)
     refused: dict[int, DecodeError] = {}
     _refuse(refused, arrived > now + TOLERANCE, Reason.CLOCK, "arrived_at")
     _refuse(refused, occurred > arrived + TOLERANCE, Reason.FUTURE, "occurred_at")
+    birth_day, bad_birth = birth_days([event.birth_date for event in events])
+    _refuse(refused, bad_birth, Reason.BAD_VALUE, "birth_date")
 
     names = PARTS[kind]
     part = np.zeros(n, np.int8)
     if kind != "engagement":
         where = {name: at for at, name in enumerate(names)}
-        attribute = "action" if kind == "circulation" else "change"
-        part = np.fromiter((where[getattr(event, attribute)] for event in events), np.int8, n)
+        parts = [event.action for event in events] if kind == "circulation" else [event.change for event in events]
+        part = np.fromiter(map(where.__getitem__, parts), np.int8, n)
 
     codes = {
-        column: book.positions(
-            column, [getattr(event, "postal_code" if column == "home_zone" else column) for event in events]
-        )
+        column: book.positions(column, _column(events, "postal_code" if column == "home_zone" else column))
         for column in CODED[kind]
         if column in book.known
     }
     counts: Counter[str] = Counter()
     kept = np.ones(n, bool)
     kept[list(refused)] = False
-    patrons = [event.patron_ref for event in events]
-    nameless = {None, *rules.no_patron_ids}
-    nobody = np.fromiter((ref in nameless for ref in patrons), bool, n)
+    ids = list(map(patrons.__getitem__, _column(events, "patron_ref")))
+    nobody = np.fromiter([name is None for name in ids], bool, n)
+    refused_ids = _is(ids, REFUSED)
     # Who is no patron counts nowhere and is not looked at further. A return names nobody and is kept.
     returns = part == (names.index("return") if "return" in names else ABSENT)
     for why, gone in (
         ("kind", np.full(n, kind not in rules.kinds)),
-        ("not_a_patron", np.fromiter((event.patron_kind != "patron" for event in events), bool, n)),
+        ("not_a_patron", ~_is(_column(events, "patron_kind"), "patron")),
         ("not_a_patron", codes["patron_type"] == _FILTERED if "patron_type" in codes else np.zeros(n, bool)),
         ("no_patron", nobody & ~returns),
     ):
@@ -131,10 +167,7 @@ def columns_of(
     refuse_kept = dict[int, DecodeError]()
     if "branch" in codes:
         _refuse(refuse_kept, kept & (codes["branch"] == _UNKNOWN), Reason.UNKNOWN_BRANCH, "branch")
-    birth_day, bad_birth = birth_days([event.birth_date for event in events])
-    _refuse(refuse_kept, kept & bad_birth, Reason.BAD_VALUE, "birth_date")
-    patron, ids, bad_id = _normalised(patrons, nobody, rules.id_profile)
-    _refuse(refuse_kept, kept & bad_id, Reason.BAD_PATRON_ID, "patron_ref")
+    _refuse(refuse_kept, kept & refused_ids, Reason.BAD_PATRON_ID, "patron_ref")
     kept[list(refuse_kept)] = False
     refused |= refuse_kept
 
@@ -145,12 +178,11 @@ def columns_of(
         source=rules.name,
         namespace=rules.namespace,
         kind=kind,
-        patron_ids=ids,
-        patron=patron,
-        act_ids=tuple(event.event_id for event in events),
+        patron_ids=tuple(ids),
+        act_ids=tuple([event.event_id for event in events]),
         occurred_at=occurred,
         arrived_at=arrived,
-        retract=np.fromiter((event.op == "retract" for event in events), bool, n),
+        retract=_is(_column(events, "op"), "retract"),
         part=part,
         birth_day=birth_day,
         late_everywhere=late,
@@ -167,19 +199,21 @@ def _refuse(refused: dict[int, DecodeError], rows: np.ndarray, reason: Reason, f
         refused.setdefault(row, DecodeError(reason, (field,)))
 
 
-def _normalised(
-    refs: Sequence[Optional[str]], nobody: np.ndarray, profile: str
-) -> Tuple[np.ndarray, Tuple[str, ...], np.ndarray]:
-    """Each event's position in the unique normalised ids, those ids, and which ids were refused."""
-    ids: dict[str, int] = {}
-    meaning: dict[Optional[str], int] = {None: ABSENT}
-    for ref in dict.fromkeys(refs):
-        if ref is not None:
-            try:
-                meaning[ref] = ids.setdefault(normalize(ref, profile), len(ids))
-            except IdRefused:
-                meaning[ref] = _UNKNOWN
-    patron = np.fromiter(map(meaning.__getitem__, refs), np.int32, len(refs))
-    refused = (patron == _UNKNOWN) & ~nobody
-    patron[nobody | refused] = ABSENT
-    return patron, tuple(ids), refused
+def _column(events: Sequence[Any], name: str) -> list[Any]:
+    return list(map(attrgetter(name), events))
+
+
+def _arrivals(events: Sequence[Any], stamps: Sequence[Optional[int]], occurred: np.ndarray) -> np.ndarray:
+    """Effective arrival: the envelope's stamp, else the event's own, else the time of the event."""
+    if None in stamps:
+        own = _column(events, "arrived_at")
+        stamps = [mine if stamp is None else stamp for stamp, mine in zip(stamps, own, strict=True)]
+    if None in stamps:
+        stamps = [at if stamp is None else stamp for stamp, at in zip(stamps, occurred.tolist(), strict=True)]
+    return np.fromiter(stamps, np.int64, len(stamps))  # type: ignore[arg-type]
+
+
+def _is(values: Sequence[Optional[str]], wanted: str) -> np.ndarray:
+    """Which values are this one, bool; nearly always all of them or none."""
+    n, found = len(values), values.count(wanted)
+    return np.full(n, found > 0) if found in (0, n) else np.fromiter(map(wanted.__eq__, values), bool, n)

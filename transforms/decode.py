@@ -1,35 +1,32 @@
 """DecodeEvents: raw messages become personal batches or sealed rejects. The only place that meets bad data."""
 
-import base64
-import io
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, Callable, Final, Iterator, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import apache_beam as beam
-import fastavro
-import msgspec
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from blake3 import blake3
 
 from schemas.chunks import ArrivalSpan, RawChunk
-from schemas.fast import READER, STRUCTS
+from schemas.fast import STRUCTS
 from schemas.personal import PersonalBatch
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import DecodeError, Reason, SealedReject
 from schemas.source import SourceRules
-from schemas.wire import ADAPTERS, carrel_event
-from schemas.wire.adapter import Adapter, Context
-from schemas.wire.envelopes import OPENERS, header, open_avro, open_json
-from transforms.columns import CodeBook, columns_of
+from schemas.wire import ADAPTERS
+from schemas.wire.adapter import Context
+from schemas.wire.envelopes import header
+from transforms.columns import CodeBook, Columns, PatronNames, columns_of
 from transforms.keys import OpensKeys
+from transforms.messages import Messages, lines_of, read_messages, refuse_all
 from transforms.privacy.sealing import TooLarge, fingerprint, seal, size_class
 from transforms.privacy.times import Zone, local_resolver
 
-LIMIT = 64 * 1024  # bytes of one message; more is a reject whose payload is not kept
 LETTERS: Final = "rejects"
 SPANS: Final = "spans"
 Lookups = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -45,209 +42,89 @@ class Decoded:
     span: Optional[ArrivalSpan] = None
 
 
-class _Messages:
-    """Collects the events of a chunk and remembers which message each came from."""
-
-    def __init__(self) -> None:
-        self.payloads: list[bytes] = []
-        self.events: list[Any] = []
-        self.owners: list[int] = []
-        self.stamps: list[Optional[int]] = []
-        self.refused: dict[int, DecodeError] = {}
-        self.lost = 0
-
-    def refuse(self, payload: bytes, error: DecodeError) -> None:
-        """One message that cannot be used."""
-        self.refused[len(self.payloads)] = error
-        self.payloads.append(payload)
-
-    def add(self, payload: bytes, read: Callable[[], Tuple[list[Any], Optional[int]]]) -> None:
-        """Read one message; what cannot be read costs that message only."""
-        if len(payload) > LIMIT:
-            self.refuse(payload, DecodeError(Reason.OVERSIZE))
-            return
-        try:
-            events, stamp = read()
-        except DecodeError as error:
-            self.refuse(payload, error)
-            return
-        owner = len(self.payloads)
-        self.payloads.append(payload)
-        self.events += events
-        self.owners += [owner] * len(events)
-        self.stamps += [stamp] * len(events)
-
-
-def _read_lines(chunk: RawChunk, messages: _Messages) -> None:
-    """Canonical events as JSON lines: the whole chunk in one call, line by line when a line is bad."""
-    try:
-        if max(map(len, chunk.messages), default=0) > LIMIT:
-            raise msgspec.DecodeError  # noqa: TRY301 - same way out as for any bad line
-        events = READER.decode_lines(b"\n".join(chunk.messages))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        events = None
-    if events is not None and len(events) == len(chunk.messages):
-        messages.payloads += chunk.messages
-        messages.events += events
-        messages.owners += range(len(events))
-        messages.stamps += [None] * len(events)
-        return
-    for message in chunk.messages:
-        messages.add(message, partial(_canonical, message))
-
-
-def _canonical(message: bytes) -> Tuple[list[Any], Optional[int]]:
-    try:
-        return [READER.decode(message)], None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [carrel_event.exactly(open_json(message).value)], None
-
-
-def _record(record: Any, adapter: Adapter, context: Context) -> Tuple[list[Any], Optional[int]]:
-    return adapter.events(open_avro(record), context), None
-
-
-def _read_enveloped(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
-    opened = OPENERS["json" if chunk.form == "lines" else chunk.form]
-
-    def read(message: bytes) -> Tuple[list[Any], Optional[int]]:
-        delivered = opened(message)
-        return adapter.events(delivered, context), delivered.arrived_at
-
-    for message in chunk.messages:
-        messages.add(message, partial(read, message))
-
-
-def _read_blocks(chunk: RawChunk, adapter: Adapter, context: Context, messages: _Messages) -> None:
-    """Avro blocks. A record that cannot be read makes the rest of its block unreadable: it is counted lost."""
-    for block in chunk.messages:
-        expected, _ = _varint(block)
-        read = 0
-        try:
-            for record in fastavro.reader(io.BytesIO(chunk.header + block)):
-                read += 1
-                payload = json.dumps(record, sort_keys=True, default=_plain).encode()
-                messages.add(payload, partial(_record, record, adapter, context))
-        except Exception:  # noqa: BLE001 - any failure inside the decoder means the bytes are no Avro
-            messages.refuse(block, DecodeError(Reason.NOT_AVRO))
-            messages.lost += max(0, expected - read - 1)
-
-
-def _varint(data: bytes) -> Tuple[int, int]:
-    """Avro's zigzag long at the start of a block: how many records it says it holds."""
-    value = shift = at = 0
-    while at < len(data):
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if byte < 0x80:
-            break
-    return (value >> 1) ^ -(value & 1), at
-
-
-def _plain(value: object) -> str:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-@dataclass(frozen=True)
 class Decoder:
-    """Everything needed to decode one source; built in `DoFn.setup`."""
+    """Decodes the chunks of one source; built in `DoFn.setup`.
 
-    rules: SourceRules
-    policy: PrivacyPolicy
-    zone: Zone
-    lookups: Lookups
-    now: int
+    Args:
+      lookups: lookup name -> wire id -> canonical column -> source code.
+      now: the reader's clock, ms UTC.
+    """
+
+    def __init__(self, rules: SourceRules, policy: PrivacyPolicy, zone: Zone, lookups: Lookups, now: int) -> None:
+        self.rules = rules
+        self._adapter = ADAPTERS[rules.adapter]
+        self._context = Context(
+            source=rules.name,
+            lookups=lookups,
+            also_drop=rules.also_drop,
+            strip=rules.strip,
+            zone=local_resolver(rules.time_zone),
+        )
+        book = CodeBook.of(policy, rules)
+        self.patrons = PatronNames(rules)
+        self._columns_of = partial(
+            columns_of, rules=rules, policy=policy, book=book, patrons=self.patrons, zone=zone, now=now
+        )
 
     def decode(self, chunk: RawChunk) -> Decoded:
         """Decode a chunk; never raises for what is in it."""
-        adapter = ADAPTERS[self.rules.adapter]
-        messages = _Messages()
-        try:
-            columns = header(chunk.header) if chunk.form == "tsv" and chunk.messages else ()
-        except DecodeError as error:
-            for message in chunk.messages:
-                messages.refuse(message, error)
-            return self._columns(messages)
-        context = Context(
-            source=self.rules.name,
-            lookups=self.lookups,
-            also_drop=self.rules.also_drop,
-            strip=self.rules.strip,
-            zone=local_resolver(self.rules.time_zone),
-            columns=columns,
-        )
-        if chunk.form == "avro":
-            _read_blocks(chunk, adapter, context, messages)
-        elif chunk.form == "lines" and self.rules.adapter == "carrel-event":
-            _read_lines(chunk, messages)
-        else:
-            _read_enveloped(chunk, adapter, context, messages)
-        if chunk.truncated:
-            messages.refuse(b"", DecodeError(Reason.TRUNCATED))
-        return self._columns(messages)
+        context = self._context
+        if chunk.form == "tsv" and any(lines_of(block) for block in chunk.blocks):
+            try:
+                context = replace(context, columns=header(chunk.header))
+            except DecodeError as error:
+                return self._decoded(refuse_all(chunk, error))
+        return self._decoded(read_messages(chunk, self._adapter, context))
 
-    def _columns(self, messages: _Messages) -> Decoded:
-        decoded = Decoded()
-        book = CodeBook.of(self.policy, self.rules)
-        found: dict[str, Sequence[int]] = {}
-        types = set(map(type, messages.events))
-        for one in types:
-            every = range(len(messages.events))
-            found[_KINDS[one]] = every if len(types) == 1 else [at for at in every if type(messages.events[at]) is one]
+    def _decoded(self, messages: Messages) -> Decoded:
         results = []
-        for kind in sorted(found):
-            rows = found[kind]
-            result = columns_of(
-                kind,
-                messages.events if len(rows) == len(messages.events) else [messages.events[at] for at in rows],
-                messages.stamps if len(rows) == len(messages.events) else [messages.stamps[at] for at in rows],
-                rules=self.rules,
-                policy=self.policy,
-                book=book,
-                zone=self.zone,
-                now=self.now,
-            )
+        refused: dict[int, DecodeError] = {}
+        for kind, rows in _by_kind(messages.events):
+            events, stamps = messages.events, messages.stamps
+            if len(rows) < len(events):
+                events, stamps = [events[row] for row in rows], [stamps[row] for row in rows]
+            result = self._columns_of(kind, events, stamps)
             results.append(result)
-            for row, error in result.refused:
-                messages.refused.setdefault(messages.owners[rows[row]], error)
-        if any(result.refused for result in results) and len(messages.events) != len(set(messages.owners)):
-            # A message is decoded whole or not at all: leave out the other events of refused messages.
-            return self._again_without_refused(messages)
-        for result in results:
-            decoded.counts.update(result.counts)
-            if len(result.batch):
-                decoded.batches.append(result.batch)
-        self._account(messages, decoded)
-        return decoded
+            for at, error in result.refused:
+                refused.setdefault(messages.owners[rows[at]], error)
+        messages.refused |= refused
+        if refused and len(messages.events) != len(set(messages.owners)):
+            # A message is decoded whole or not at all: the other events of refused messages go too.
+            messages.leave_out(refused)
+            return self._decoded(messages)
+        return self._accounted(messages, results)
 
-    def _again_without_refused(self, messages: _Messages) -> Decoded:
-        left = [at for at, owner in enumerate(messages.owners) if owner not in messages.refused]
-        messages.events = [messages.events[at] for at in left]
-        messages.stamps = [messages.stamps[at] for at in left]
-        messages.owners = [messages.owners[at] for at in left]
-        return self._columns(messages)
-
-    def _account(self, messages: _Messages, decoded: Decoded) -> None:
+    def _accounted(self, messages: Messages, results: Sequence[Columns]) -> Decoded:
+        batches = [result.batch for result in results if len(result.batch)]
+        decoded = Decoded(batches)
         counts = decoded.counts
-        total = len(messages.payloads) + messages.lost
+        for result in results:
+            counts.update(result.counts)
+        counts["events"] += sum(counts.values())
+        total = len(messages) + messages.lost
         counts["messages"] += total
         counts["decoded"] += total - len(messages.refused) - messages.lost
-        for owner, error in sorted(messages.refused.items(), key=lambda item: item[0]):
+        for owner, error in sorted(messages.refused.items(), key=itemgetter(0)):
             counts[f"rejected/{error.reason.value}"] += 1
-            decoded.rejects.append((messages.payloads[owner], error))
+            decoded.rejects.append((messages.payload(owner), error))
         if messages.lost:
             counts[f"rejected/{Reason.NOT_AVRO.value}"] += messages.lost
-        counts["events"] += sum(
-            amount for name, amount in counts.items() if name.startswith(("accepted/", "filtered/"))
-        )
-        if decoded.batches:
+        if batches:
             decoded.span = ArrivalSpan(
                 source=self.rules.name,
-                first_arrival=min(int(batch.arrived_at.min()) for batch in decoded.batches),
-                last_arrival=max(int(batch.arrived_at.max()) for batch in decoded.batches),
-                last_event=max(int(batch.occurred_at.max()) for batch in decoded.batches),
+                first_arrival=min(int(batch.arrived_at.min()) for batch in batches),
+                last_arrival=max(int(batch.arrived_at.max()) for batch in batches),
+                last_event=max(int(batch.occurred_at.max()) for batch in batches),
             )
+        return decoded
+
+
+def _by_kind(events: Sequence[Any]) -> list[Tuple[str, Sequence[int]]]:
+    """The positions of the events of each kind that is there."""
+    types = set(map(type, events))
+    if len(types) == 1:
+        return [(_KINDS[types.pop()], range(len(events)))]
+    return sorted((_KINDS[one], [at for at, event in enumerate(events) if type(event) is one]) for one in types)
 
 
 _KINDS = {struct: kind for kind, struct in STRUCTS.items()}
@@ -338,6 +215,10 @@ class _Decode(beam.DoFn):
             yield TaggedOutput(LETTERS, letter)  # type: ignore[misc]
         if decoded.span:
             yield TaggedOutput(SPANS, decoded.span)  # type: ignore[misc]
+
+    def finish_bundle(self) -> None:
+        for decoder in self._decoders.values():
+            decoder.patrons.clear()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """PseudonymizePatrons: patron ids become keyed tokens, act ids keyed MACs. Here identifiers end their life."""
 
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Dict, Iterator, Optional, Tuple
 
 import apache_beam as beam
 import numpy as np
@@ -11,27 +11,61 @@ from schemas.personal import PersonalBatch
 from schemas.pseudonymized import PseudonymizedBatch
 from transforms.keys import MonthKeys, OpensKeys
 from transforms.privacy.times import Zone, window_name
-from transforms.privacy.tokens import subkey, tokenize
+from transforms.privacy.tokens import MonthKey, act_tags, subkey, tokenize
+
+_MOST_TOKENS = 200_000
 
 
-def pseudonymize(batch: PersonalBatch, *, zone: Zone, keys: MonthKeys) -> PseudonymizedBatch:
+class PatronTokens(dict[Optional[str], bytes]):
+    """Normalised patron id -> token under one month's key; nobody is zeros.
+
+    Ids are met again and again, so tokens are kept for a while: whoever holds this clears it when a bundle ends.
+    """
+
+    def __init__(self, key: MonthKey, namespace: str) -> None:
+        super().__init__()
+        self._key = subkey(key, "token", namespace)
+
+    def __missing__(self, patron_id: Optional[str]) -> bytes:
+        if len(self) >= _MOST_TOKENS:
+            self.clear()
+        token = bytes(16) if patron_id is None else tokenize(patron_id, self._key)
+        self[patron_id] = token
+        return token
+
+
+Known = Dict[Tuple[str, str], PatronTokens]  # by month (YYYY-MM) and namespace
+
+
+def pseudonymize(
+    batch: PersonalBatch, *, zone: Zone, keys: MonthKeys, known: Optional[Known] = None
+) -> PseudonymizedBatch:
     """Replace ids by 16-byte tokens under the key of the month in which each event happened.
 
     No key is asked for on behalf of events that are late for every table, or that name no patron.
+
+    Args:
+      known: tokens made so far, extended here.
     """
     n = len(batch)
+    known = {} if known is None else known
     token, act = np.zeros((n, 16), np.uint8), np.zeros((n, 16), np.uint8)
-    has_patron = batch.patron >= 0
+    has_patron = np.fromiter([patron_id is not None for patron_id in batch.patron_ids], bool, n)
     months = zone.month_of(batch.occurred_at)
     wanted = has_patron & ~batch.late_everywhere
-    for month in np.unique(months[wanted]).tolist():
-        rows = np.flatnonzero(wanted & (months == month))
-        key = keys.month(window_name("month", month)[:7])
-        patrons, where = np.unique(batch.patron[rows], return_inverse=True)
-        ids = [batch.patron_ids[patron] for patron in patrons.tolist()]
-        token[rows] = tokenize(ids, subkey(key, "token", batch.namespace))[where]
-        acts = batch.act_ids if len(rows) == n else [batch.act_ids[row] for row in rows.tolist()]
-        act[rows] = tokenize(acts, subkey(key, "act", batch.source))
+    for number in np.unique(months[wanted]).tolist():
+        rows = np.flatnonzero(wanted & (months == number))
+        patron_ids, act_ids = batch.patron_ids, batch.act_ids
+        if len(rows) < n:
+            patron_ids = tuple([patron_ids[row] for row in rows.tolist()])
+            act_ids = tuple([act_ids[row] for row in rows.tolist()])
+        month = window_name("month", number)[:7]
+        key = keys.month(month)
+        if (month, batch.namespace) not in known:
+            known[month, batch.namespace] = PatronTokens(key, batch.namespace)
+        tokens = b"".join(map(known[month, batch.namespace].__getitem__, patron_ids))
+        token[rows] = np.frombuffer(tokens, np.uint8).reshape(-1, 16)
+        act[rows] = act_tags(act_ids, subkey(key, "act", batch.source)[:16])
     return PseudonymizedBatch(
         source=batch.source,
         namespace=batch.namespace,
@@ -56,9 +90,13 @@ class _Pseudonymize(beam.DoFn):
     def setup(self) -> None:
         self._zone = Zone(self._time_zone)
         self._keys = self._keyring.open()
+        self._known: Known = {}
 
     def process(self, element: PersonalBatch) -> Iterator[PseudonymizedBatch]:
-        yield pseudonymize(element, zone=self._zone, keys=self._keys)
+        yield pseudonymize(element, zone=self._zone, keys=self._keys, known=self._known)
+
+    def finish_bundle(self) -> None:
+        self._known.clear()
 
 
 @dataclass(eq=False)

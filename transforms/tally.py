@@ -1,11 +1,14 @@
 """TallyActs: cell rows become one set of acts per (table, window), under the window's own key."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Callable, Iterable, Iterator, Sequence, Tuple
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindows  # noqa: TID251 - what finish_bundle must say of its outputs
+from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.counts import SealedTally, Tally, WindowKey
 from schemas.generalized import CellBatch
@@ -15,6 +18,7 @@ from transforms.privacy.thresholds import standing
 from transforms.privacy.times import window_name
 from transforms.privacy.tokens import MonthKey, encipher, rekey, subkey
 
+_ENOUGH = 65_536  # rows of one sealed tally
 Rekey = Callable[[WindowKey, np.ndarray, np.ndarray, np.ndarray], Tuple[np.ndarray, np.ndarray]]
 
 
@@ -102,19 +106,39 @@ class TallyActs(beam.PTransform[PCollection[CellBatch], PCollection[Tally]]):
 
 
 class _Seal(beam.DoFn):
+    """Gathers a bundle's tallies by window first: a chunk's rows of one window may be few, and a blob has its cost."""
+
     def __init__(self, keyring: OpensKeys) -> None:
         self._keyring = keyring
 
     def setup(self) -> None:
         self._keys = self._keyring.open()
 
+    def start_bundle(self) -> None:
+        self._gathered: dict[WindowKey, list[Tally]] = {}
+        self._rows: Counter[WindowKey] = Counter()
+
     def process(self, element: Tally) -> Iterator[SealedTally]:
-        yield seal_tally(element, self._keys.month(element.key.month))
+        self._gathered.setdefault(element.key, []).append(element)
+        self._rows[element.key] += len(element)
+        if self._rows[element.key] >= _ENOUGH:
+            yield self._sealed(element.key)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for key in sorted(self._gathered):
+            yield GlobalWindows.windowed_value(self._sealed(key))
+
+    def _sealed(self, key: WindowKey) -> SealedTally:
+        self._rows.pop(key)
+        return seal_tally(Tally.concat(self._gathered.pop(key)), self._keys.month(key.month))
 
 
 @dataclass(eq=False)
 class SealTallies(beam.PTransform[PCollection[Tally], PCollection[SealedTally]]):
-    """Seal tallies for the work store, each under its window's key."""
+    """Seal tallies for the work store, each under its window's key.
+
+    Input: tallies in the global window. Output: one or more sealed tallies per (bundle, window).
+    """
 
     keyring: OpensKeys
 

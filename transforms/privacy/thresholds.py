@@ -94,24 +94,39 @@ def count_cells(cell: np.ndarray, token: np.ndarray, space: np.ndarray, n: np.nd
         empty = np.empty(0, np.int64)
         return CellCounts(empty, empty, empty, empty, empty, empty)
     high, low = _halves(token)
-    order = np.lexsort((low, high, space, cell))
-    cell, space, high, low, n = cell[order], space[order], high[order], low[order], n[order]
-    new_cell = np.append(True, cell[1:] != cell[:-1])
-    new_space = new_cell | np.append(True, space[1:] != space[:-1])
-    new_person = new_space | np.append(True, (high[1:] != high[:-1]) | (low[1:] != low[:-1]))
-    people = np.flatnonzero(new_person)
-    per_person = np.add.reduceat(n, people)
-    cells = np.flatnonzero(new_cell[people])
-    spaces = np.flatnonzero(new_space[people])
-    per_space = np.diff(np.append(spaces, len(people)))
+    rows = _by_person(high, low, space, cell)
+    people = np.flatnonzero(_starts(high[rows], low[rows], space[rows], cell[rows]))
+    per_person = np.add.reduceat(n[rows], people)
+    of_person = rows[people]
+    # From here on there is one row for each person in a cell.
+    codes, at = np.unique(cell[of_person], return_inverse=True)
+    spaces, space_at = np.unique(space[of_person], return_inverse=True)
+    per_space = np.bincount(at * len(spaces) + space_at, minlength=len(codes) * len(spaces))
+    by_cell = np.argsort(at, kind="stable")
+    cells = np.searchsorted(at[by_cell], np.arange(len(codes)))
+    per_person = per_person[by_cell]
     return CellCounts(
-        cell=cell[people[cells]].astype(np.int64),
-        patrons=np.diff(np.append(cells, len(people))).astype(np.int64),
-        largest_space_patrons=np.maximum.reduceat(per_space, np.flatnonzero(new_cell[people[spaces]])).astype(np.int64),
+        cell=codes.astype(np.int64),
+        patrons=np.bincount(at).astype(np.int64),
+        largest_space_patrons=per_space.reshape(len(codes), len(spaces)).max(axis=1).astype(np.int64),
         acts=np.add.reduceat(np.minimum(per_person, clip), cells).astype(np.int64),
         total=np.add.reduceat(per_person, cells).astype(np.int64),
         largest_contributor=np.maximum.reduceat(per_person, cells).astype(np.int64),
     )
+
+
+def _by_person(high: np.ndarray, low: np.ndarray, space: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Row positions with each person of each cell together.
+
+    Tokens are bound to their cell, so that one sort by the token does it; where a token is met in two cells or
+    namespaces after all, they are told apart by a full sort.
+    """
+    rows = _by_tag(high, low)
+    ahead, behind = rows[1:], rows[:-1]
+    same = (high[ahead] == high[behind]) & (low[ahead] == low[behind])
+    if (same & ((cell[ahead] != cell[behind]) | (space[ahead] != space[behind]))).any():
+        return np.lexsort((low, high, space, cell))
+    return rows
 
 
 def is_publishable(people: int, k: int) -> bool:

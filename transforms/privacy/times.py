@@ -20,6 +20,7 @@ DAY_TYPES = ("weekday", "weekend")
 DAYPARTS = ("night", "early", "morning", "afternoon", "evening", "late")
 AGE_BANDS = ("0-12", "13-17", "18-24", "25-44", "45-64", "65+")
 UNKNOWN_BIRTH = int(np.iinfo(np.int32).min)
+_NO_DATE = UNKNOWN_BIRTH + 1
 
 _DAYPART_STARTS = np.array([0, 6, 9, 12, 17, 20])
 _BAND_STARTS = np.array([0, 13, 18, 25, 45, 65])
@@ -144,22 +145,25 @@ def day_type_of(local: np.ndarray) -> np.ndarray:
     return ((local // DAY + 3) % 7 >= 5).astype(np.int8)
 
 
+@lru_cache(maxsize=65_536)
+def _birth_day(date: Optional[str]) -> int:
+    """Days since 1970 of a date; UNKNOWN_BIRTH of None, _NO_DATE of what is no date."""
+    # fromisoformat alone also takes 20260301 and week dates.
+    if date is None:
+        return UNKNOWN_BIRTH
+    if not _ISO_DATE.fullmatch(date):
+        return _NO_DATE
+    try:
+        return dt.date.fromisoformat(date).toordinal() - _EPOCH_DAY
+    except ValueError:
+        return _NO_DATE
+
+
 def birth_days(dates: Sequence[Optional[str]]) -> tuple[np.ndarray, np.ndarray]:
     """Birth dates (YYYY-MM-DD or None) as int32 days since 1970, and which of them are no dates."""
-    known: dict[Optional[str], int] = {None: UNKNOWN_BIRTH}
-    refused = set()
-    for date in dict.fromkeys(dates):
-        if date is not None:
-            try:
-                # fromisoformat alone also takes 20260301 and week dates.
-                if not _ISO_DATE.fullmatch(date):
-                    raise ValueError  # noqa: TRY301 - one way out for both kinds of bad date
-                known[date] = dt.date.fromisoformat(date).toordinal() - _EPOCH_DAY
-            except ValueError:
-                known[date] = UNKNOWN_BIRTH
-                refused.add(date)
-    days = np.fromiter((known[date] for date in dates), np.int32, len(dates))
-    bad = np.fromiter((date in refused for date in dates), bool, len(dates)) if refused else np.zeros(len(dates), bool)
+    days = np.fromiter(map(_birth_day, dates), np.int32, len(dates))
+    bad = days == _NO_DATE
+    days[bad] = UNKNOWN_BIRTH
     return days, bad
 
 
