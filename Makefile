@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COVERED := tests/schemas tests/transforms/privacy
 
 .PHONY: help setup demo test check unit bench contracts fmt format clean
 
@@ -31,8 +32,10 @@ check: setup ## lint, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup ## the tests; CI=true makes missing sample data a failure
-	$(BIN)/python -m pytest -q
+unit: setup ## the tests, every branch of contracts and privacy rules covered; CI=true wants the sample data
+	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
+	$(BIN)/python -m coverage report --fail-under=100
+	$(BIN)/python -m pytest -q $(COVERED:%=--ignore=%)
 
 bench: setup ## measure this job against others on the same events
 	$(BIN)/python tests/benchmarks/bench.py
@@ -45,4 +48,4 @@ fmt format: setup ## format the code
 	$(BIN)/ruff check --fix .
 
 clean: ## remove what make made
-	rm -rf $(VENV) carrel-demo build *.egg-info
+	rm -rf $(VENV) carrel-demo build *.egg-info .coverage

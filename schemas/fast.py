@@ -27,8 +27,6 @@ def _constraint(metadata: Any) -> dict[str, Any]:
             return {"max_length": length}
         case Strict():
             return {}  # msgspec converts nothing
-    if pattern := getattr(metadata, "pattern", None):
-        return {"pattern": pattern}
     message = f"fast reader: cannot hold {type(metadata).__name__}; teach it, or it accepts what the contract refuses"
     raise TypeError(message)
 
@@ -47,7 +45,7 @@ def _constrained(annotation: Any, metadata: tuple[Any, ...]) -> Any:
     found: dict[str, Any] = {}
     for item in metadata:
         found.update(_constraint(item))
-    return Annotated[annotation, msgspec.Meta(**found)] if found else annotation
+    return Annotated[annotation, msgspec.Meta(**found)]
 
 
 def _struct(kind: str, model: type[Event]) -> type[msgspec.Struct]:
