@@ -2,7 +2,6 @@
 
 import datetime as dt
 from collections import Counter, defaultdict
-from itertools import groupby
 from typing import Iterable, Sequence
 
 import numpy as np
@@ -69,16 +68,18 @@ def decode_lines(lines: Sequence[bytes], rules: SourceRules, policy: PrivacyPoli
 def tallied(
     log: Sequence[tuple[SourceRules, bytes]], cuts: Iterable[int], *, policy: PrivacyPolicy, now: int
 ) -> tuple[list[Tally], "Counter[str]"]:
-    """Tallies of a log that is cut into chunks before these positions, and the conservation counts."""
+    """Tallies of a log that is cut before these positions, a chunk a source and piece; and the conservation counts."""
     zone, keys = Zone(policy.time_zone), Keys()
     grains = {table.name: table.grain for table in policy.tables}
     tallies: list[Tally] = []
     counts: Counter[str] = Counter()
     edges = [0, *sorted(cuts), len(log)]
     for begin, end in zip(edges, edges[1:], strict=False):
-        for _, rows in groupby(log[begin:end], key=lambda row: row[0].name):
-            run = list(rows)
-            decoded = decode_lines([line for _, line in run], run[0][0], policy, now)
+        by_source: defaultdict[str, list[tuple[SourceRules, bytes]]] = defaultdict(list)
+        for rules, line in log[begin:end]:
+            by_source[rules.name].append((rules, line))
+        for lines in by_source.values():
+            decoded = decode_lines([line for _, line in lines], lines[0][0], policy, now)
             counts.update(decoded.counts)
             for batch in decoded.batches:
                 cells, of_tables = generalize(pseudonymize(batch, zone=zone, keys=keys), policy=policy, zone=zone)

@@ -155,9 +155,9 @@ def _arrival(draw: st.DrawFn, occurred: int, policy: PrivacyPolicy, kind: str) -
     return begins(end, policy.time_zone) + table.horizon + draw(st.sampled_from([-1, 0, 1, -HOUR]))
 
 
-def some(draw: st.DrawFn, usual: object, *seldom: object) -> object:
-    """Mostly the usual value."""
-    at = draw(st.integers(0, 3 * len(seldom)))
+def some(draw: st.DrawFn, usual: object, *seldom: object, odds: int = 10) -> object:
+    """Once in so many draws one of the seldom values."""
+    at = draw(st.integers(0, odds * len(seldom)))
     return seldom[at - 1] if 0 < at <= len(seldom) else usual
 
 
@@ -180,7 +180,7 @@ def events(draw: st.DrawFn, policy: PrivacyPolicy, of: str = "") -> list[dict[st
         "postal_code": some(draw, "10001", "10002", "20001", None, "99999"),
     }
     if kind == "circulation":
-        event["action"] = some(draw, "checkout", "checkout", *PARTS["circulation"])
+        event["action"] = some(draw, "checkout", *PARTS["circulation"], odds=3)
         event["branch"] = some(draw, "B1", "B2", "MAIN", None, "B3", "odd")
         event["material"] = some(draw, "book", "bk", "dvd", None, "odd", "zz")
         event["audience"] = some(draw, "adult", "child", None, "odd")
@@ -189,15 +189,15 @@ def events(draw: st.DrawFn, policy: PrivacyPolicy, of: str = "") -> list[dict[st
     else:
         event["campaign_type"] = some(draw, "letter", None, "odd")
         event["response"] = some(draw, "opened", None, "odd")
-    crowd = draw(st.sampled_from([1, 1, 1, 1, 4, 5, 6, 11, 24, 25, 30]))
+    crowd = draw(st.sampled_from([1, 1, 1, 4, 5, 6, 11, 24, 25, 30, 30]))
     first = draw(st.integers(0, 30))
-    act = draw(st.integers(0, 60))
+    act = draw(st.sampled_from([0, 1, 20, 100, 200, 300, 400, 500]))
     found = []
     for at in range(crowd):
         ref: object = (
             str(first + at)
             if crowd > 1
-            else some(draw, str(first), None, "0", "guest", "7 7", "x\u0430", "00" + str(first))
+            else some(draw, str(first), None, "0", "guest", "7 7", "x\u0430", "00" + str(first), odds=2)
         )
         found.append({**event, "patron_ref": ref, "event_id": f"e{act + at}"})
     return found
@@ -210,7 +210,7 @@ def line(event: dict[str, object]) -> bytes:
 
 
 @st.composite
-def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 25) -> list[tuple[SourceRules, bytes]]:
+def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 15) -> list[tuple[SourceRules, bytes]]:
     """Lines of several sources in any order, some of them twice."""
     found = []
     for crowd in draw(st.lists(events(policy), max_size=most)):
