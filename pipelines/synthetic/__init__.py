@@ -15,8 +15,8 @@ def write_sample(
       ValueError: an unknown source.
     """
     from pipelines.synthetic import canonical_logs, evergreen_logs, folio_logs, salesforce_logs  # noqa: PLC0415
+    from pipelines.synthetic.library import make_world  # noqa: PLC0415
     from pipelines.synthetic.truth import write_truth  # noqa: PLC0415
-    from pipelines.synthetic.world import make_world  # noqa: PLC0415
 
     if set(sources) - set(SOURCES) or not sources:
         message = f"--sources: need some of {', '.join(SOURCES)}"

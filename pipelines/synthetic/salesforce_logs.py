@@ -1,13 +1,18 @@
 """Salesforce change events in Avro containers, and the campaign and member exports that the lookups read."""
 
 import csv
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 import fastavro
 
-from pipelines.synthetic.world import CAMPAIGNS, World
+from pipelines.initialise import CAMPAIGNS
+from pipelines.synthetic.world import Act, Person, World
+from schemas.policy import OTHER
 
+SOURCE = "salesforce"
+_LISTED, _NAMELESS = 20, 41  # one contact in so many is told of; one campaign message in so many tells of no act
 _TEXTS: Any = ["null", "string"]
 _HEADER = {
     "type": "record",
@@ -44,86 +49,84 @@ def member_id(number: int) -> str:
     return f"00v{number:012d}AAA"
 
 
-def contact_id(number: int) -> str:
+def contact_id(person: Person) -> str:
     """The record id of a contact."""
-    return f"003{number:012d}AAQ"
+    return f"003CANARY777{person.number % 1000:03d}AAQ" if person.is_canary else f"003{person.number:012d}AAQ"
 
 
 def campaign_id(campaign: str) -> str:
-    """The record id of a campaign."""
-    return f"701{CAMPAIGNS.index(campaign):012d}AAB"
+    """The record id of the campaign of one type; those of an unlisted type are another library's."""
+    return f"701{(*CAMPAIGNS, OTHER).index(campaign):012d}AAB"
 
 
-def _header(entity: str, ids: list[str], change: str, at: int, changed: str, key: str) -> dict[str, Any]:
+def _header(entity: str, ids: list[str], change: str, act: Act, *, key: str = "", **lists: list[str]) -> dict[str, Any]:
     return {
         "entityName": entity,
         "recordIds": ids,
         "changeType": change,
         "changeOrigin": "com/salesforce/api/soap/58.0;client=Sample",
-        "transactionKey": key,
+        "transactionKey": key or act.transaction,
         "sequenceNumber": 1,
-        "commitTimestamp": at,
-        "commitNumber": at * 7,
+        "commitTimestamp": act.occurred,
+        "commitNumber": act.occurred * 7,
         "commitUser": "005000000000001AAA",
-        "nulledFields": [],
-        "diffFields": [],
-        "changedFields": [changed] if changed else [],
+        **{name: lists.get(name, []) for name in ("nulledFields", "diffFields", "changedFields")},
     }
 
 
+def _member(header: dict[str, Any], status: Optional[str] = None, **more: str) -> dict[str, Any]:
+    return {"ChangeEventHeader": header, **dict.fromkeys(_MEMBER), "Status": status, **more}
+
+
 def _members(world: World) -> Iterator[dict[str, Any]]:
-    deliveries = [one for one in world.deliveries if one.act.source == "salesforce"]
-    done: set[str] = set()
-    for at, delivery in enumerate(deliveries):
-        act = delivery.act
-        assert act.person is not None  # noqa: S101 - members are contacts
-        key = f"{act.occurred:012d}-{act.part}"
-        if act.part == "sent":
-            ids = [member_id(act.members[0])]
-            header = _header("CampaignMember", ids, "CREATE", act.occurred, "", key)
-            contact, campaign = contact_id(act.person.number), campaign_id(act.campaign)
-            yield {
-                "ChangeEventHeader": header,
-                "CampaignId": campaign,
-                "LeadId": None,
-                "ContactId": contact,
-                "Status": "Sent",
-            }
-        else:
-            group = [
-                one.act.members[0]
-                for one in deliveries[at : at + 8]
-                if (one.act.occurred, one.act.part) == (act.occurred, act.part)
-            ]
-            ids = (
-                [member_id(number) for number in dict.fromkeys(group)]
-                if key not in done
-                else [member_id(act.members[0])]
-            )
-            done.add(key)
-            # Status is the fifth field, counted from the header: bit 4 of the bitmap.
-            header = _header("CampaignMember", ids, "UPDATE", act.occurred, "0x10", key)
-            yield {
-                "ChangeEventHeader": header,
-                "CampaignId": None,
-                "LeadId": None,
-                "ContactId": None,
-                "Status": act.part.title(),
-            }
-        if at == 40:
-            header = _header("CampaignMember", [member_id(1)], "GAP_UPDATE", act.occurred, "", key + "-gap")
-            yield {"ChangeEventHeader": header, "CampaignId": None, "LeadId": None, "ContactId": None, "Status": None}
+    """Changes of campaign members: made when sent to, updated by the answer, several in one message where merged."""
+    for at, (_, group) in enumerate(groupby(world.told_by(SOURCE), lambda one: (one.arrived, one.act.transaction))):
+        acts = [one.act for one in group]
+        # An act that is told twice makes a second message.
+        first = list({act.key: act for act in acts}.values())
+        again = [act for place, act in enumerate(acts) if act in acts[:place]]
+        for same in filter(None, (first, again)):
+            yield _told(same)
+        if at % _NAMELESS == 40:
+            yield from _actless(acts[0])
+
+
+def _told(acts: list[Act]) -> dict[str, Any]:
+    """One message about members that had the same part in a campaign at the same time."""
+    act, ids = acts[0], [member_id(act.member) for act in acts]
+    assert act.person is not None  # noqa: S101 - members are contacts
+    if act.part == "sent":
+        header = _header("CampaignMember", ids, "CREATE", act)
+        return _member(header, "Sent", ContactId=contact_id(act.person), CampaignId=campaign_id(act.campaign))
+    # Status is the fifth field, counted from the header: bit 4 of the bitmap.
+    changed = _header("CampaignMember", ids, "UPDATE", act, changedFields=["0x10"])
+    if act.part != OTHER:
+        return _member(changed, act.part.title())
+    # A response that no policy lists: an unknown word, or one that was taken away.
+    if act.member % 2:
+        return _member(changed, "CANARYNOTE")
+    return _member(_header("CampaignMember", ids, "UPDATE", act, changedFields=["0x10"], nulledFields=["0x10"]))
+
+
+def _actless(act: Act) -> Iterator[dict[str, Any]]:
+    """What is no act of a patron: changes that were lost, a lead, another field, the end of a membership."""
+    ids = [member_id(act.member)]
+    yield _member(_header("CampaignMember", ids, "GAP_UPDATE", act, key=f"{act.transaction}-gap"))
+    lead = _header("CampaignMember", [member_id(10**9 + act.member)], "CREATE", act, key=f"{act.transaction}-lead")
+    yield _member(lead, "Sent", LeadId=f"00Q{act.member:012d}AAD", CampaignId=campaign_id(act.campaign))
+    moved = _header("CampaignMember", ids, "UPDATE", act, key=f"{act.transaction}-move", changedFields=["0x2"])
+    yield _member(moved, CampaignId=campaign_id(act.campaign))
+    yield _member(_header("CampaignMember", ids, "DELETE", act, key=f"{act.transaction}-end"))
 
 
 def _contacts(world: World, *, odd: bool) -> Iterator[dict[str, Any]]:
-    for at, delivery in enumerate(one for one in world.deliveries if one.act.source == "salesforce"):
-        act = delivery.act
+    """Some contacts; the odd ones have a custom field that nobody declared."""
+    sent = [one.act for one in world.told_by(SOURCE) if one.act.part == "sent"]
+    chosen = sent[_LISTED // 2 :: _LISTED][:4] if odd else sent[::_LISTED]
+    for act in chosen:
         assert act.person is not None  # noqa: S101 - members are contacts
-        if at % 20 != (10 if odd else 0):
-            continue
-        header = _header("Contact", [contact_id(act.person.number)], "CREATE", act.occurred, "", f"{act.key}-contact")
         record = {
-            "ChangeEventHeader": header,
+            "ChangeEventHeader": _header("Contact", [contact_id(act.person)], "CREATE", act, key=f"{act.key}-contact"),
             "LastName": "CANARYSMITH",
             "FirstName": f"Given{act.person.number}",
             "Email": f"contact{act.person.number}@canary.mail",
@@ -131,8 +134,6 @@ def _contacts(world: World, *, odd: bool) -> Iterator[dict[str, Any]]:
             "Description": "CANARYNOTE",
         }
         yield record | ({"Shoe_Size__c": "CANARYNOTE 44"} if odd else {})
-        if odd and at > 60:
-            return
 
 
 def write(world: World, directory: Path) -> None:
@@ -145,16 +146,18 @@ def write(world: World, directory: Path) -> None:
         with (directory / f"{name}.avro").open("wb") as stream:
             schema = _schema(name.partition("-")[0], fields)
             fastavro.writer(stream, schema, records, codec="deflate", sync_marker=b"carrel-sample-02")
-    with (directory / "lookups" / "campaigns.csv").open("w", newline="") as text:
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(("Id", "Type"))
-        rows.writerows((campaign_id(code), code.replace("-", " ").title()) for code in CAMPAIGNS)
+    campaigns = [(campaign_id(code), code.replace("-", " ").title()) for code in CAMPAIGNS]
     members = {
-        one.act.members[0]: (contact_id(one.act.person.number), campaign_id(one.act.campaign))
-        for one in world.deliveries
-        if one.act.source == "salesforce" and one.act.person
+        one.act.member: (contact_id(one.act.person), campaign_id(one.act.campaign))
+        for one in world.told_by(SOURCE)
+        if one.act.person
     }
-    with (directory / "lookups" / "members.csv").open("w", newline="") as text:
-        rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(("Id", "ContactId", "CampaignId"))
-        rows.writerows((member_id(number), *pair) for number, pair in sorted(members.items()))
+    rows = [(member_id(number), *pair) for number, pair in sorted(members.items())]
+    for export, names, records_of in (
+        ("campaigns", ("Id", "Type"), [*campaigns, (campaign_id(OTHER), "CANARYTITLE Gala")]),
+        ("members", ("Id", "ContactId", "CampaignId"), rows),
+    ):
+        with (directory / "lookups" / f"{export}.csv").open("w", newline="") as text:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows(records_of)
