@@ -44,6 +44,7 @@ USED: Dict[str, Dict[str, str]] = {
         "requestDate": "T",
         "status": "ok",
         "pickupServicePointId": "ok",
+        "isDcb": "ok",
         "metadata.updatedDate": "T",
     },
     "check-in": {"id": "L", "itemId": "L", "occurredDateTime": "T", "servicePointId": "ok"},
@@ -58,6 +59,46 @@ USED: Dict[str, Dict[str, str]] = {
         "personal.addresses[].postalCode": "Q",
         "metadata.createdDate": "T",
         "metadata.updatedDate": "T",
+    },
+}
+# What becomes of a used field that its name does not tell; what `carrel.toml` maps is named by its section.
+NOTES: Dict[str, Dict[str, str]] = {
+    "loan": {
+        "userId": "the patron reference",
+        "itemId": "finds material and audience, then forgotten",
+        "loanDate": "time of a checkout",
+        "action": "an open list; never counted by",
+        "renewalCount": "what it rose by from old to new is that many renewals",
+        "checkoutServicePointId": "codes.branch",
+        "patronGroupIdAtCheckout": "codes.patron_type; else the user's patronGroup",
+        "isDcb": "such a loan is no patron's",
+        "metadata.updatedDate": "time of a renewal; else the arrival",
+    },
+    "request": {
+        "requesterId": "the patron reference",
+        "itemId": "finds material and audience, then forgotten",
+        "requestDate": "time of a placed hold",
+        "status": "how the hold ended, when it changed from old to new",
+        "pickupServicePointId": "codes.branch",
+        "isDcb": "such a request is no patron's",
+        "metadata.updatedDate": "time of an outcome; else the arrival",
+    },
+    "check-in": {
+        "itemId": "finds material and audience, then forgotten",
+        "occurredDateTime": "time of a return",
+        "servicePointId": "codes.branch",
+    },
+    "users": {
+        "id": "the patron reference",
+        "active": "from true to false is expired",
+        "type": "only patron is counted",
+        "patronGroup": "codes.patron_type",
+        "departments[]": "the first: codes.home_branch",
+        "expirationDate": "later than before is renewed",
+        "personal.dateOfBirth": "becomes an age band",
+        "personal.addresses[].postalCode": "the first: becomes a library-drawn service zone",
+        "metadata.createdDate": "time of a registration; else the arrival",
+        "metadata.updatedDate": "time of a change; else the arrival",
     },
 }
 _METADATA: Dict[str, str] = {
@@ -121,7 +162,6 @@ DROPPED: Dict[str, Dict[str, str]] = {
         "holdShelfExpirationDate": "T",
         "awaitingPickupRequestClosedDate": "T",
         "itemLocationCode": "ok",
-        "isDcb": "ok",
         "tags": "S",
         "searchIndex": "S",
         "printDetails": "L",
@@ -187,7 +227,7 @@ DROPPED: Dict[str, Dict[str, str]] = {
 def _table(kind: str) -> FieldTable:
     fields: List[Field] = list(_ENVELOPE)
     for half in ("data.old", "data.new"):
-        fields += (Field(f"{half}.{name}", "used", cls) for name, cls in USED[kind].items())
+        fields += (Field(f"{half}.{name}", "used", cls, NOTES[kind].get(name, "")) for name, cls in USED[kind].items())
         fields += (Field(f"{half}.{name}", "dropped", cls) for name, cls in DROPPED[kind].items())
     return FieldTable(fields)
 

@@ -6,7 +6,10 @@ are hex bitmaps of positions in the Avro schema, lowest bit first, which is the 
 """
 
 import re
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
+import string
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 from schemas.fast import Engagement, Patron
 from schemas.rejects import DecodeError, Reason
@@ -31,6 +34,12 @@ _HEADER = "ChangeEventHeader"
 _BITMAP = re.compile(r"0[xX]([0-9A-Fa-f]{1,1024})")
 _NESTED = re.compile(r"[0-9]{1,4}-0[xX][0-9A-Fa-f]{1,1024}")
 MOST_RECORDS = 10_000
+# How a subscriber keeps an event with what came around it; the payload is the event.
+_WRAPPING = frozenset(("id", "schemaId", "replayId", "payload"))
+_MEMBER = ("ContactId", "LeadId", "CampaignId")
+_SHORT_ID = 15
+_CHECK = string.ascii_uppercase + "012345"
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def marked(entries: Any, names: Tuple[str, ...], path: str) -> Set[str]:
@@ -62,6 +71,26 @@ def marked(entries: Any, names: Tuple[str, ...], path: str) -> Set[str]:
     return found
 
 
+def long_id(record_id: str) -> str:
+    """A record id in its form of 18 characters: events write it so, report exports the 15 that it begins with.
+
+    The three characters more say which of each five letters are capitals, the first as the lowest bit.
+
+    Example:
+      >>> long_id("001A0000006Vm9r")
+      '001A0000006Vm9rIAC'
+    """
+    if len(record_id) != _SHORT_ID:
+        return record_id
+    parts = (record_id[at : at + 5] for at in range(0, _SHORT_ID, 5))
+    return record_id + "".join(_CHECK[sum(("A" <= x <= "Z") << bit for bit, x in enumerate(part))] for part in parts)
+
+
+def _id(record: Any, path: str) -> Optional[str]:
+    found = wire.text(record, path)
+    return None if found is None else long_id(found)
+
+
 def _record_ids(record: Any) -> List[str]:
     path = f"{_HEADER}.recordIds"
     ids = wire.pick(record, path)
@@ -76,7 +105,21 @@ def _record_ids(record: Any) -> List[str]:
             raise DecodeError(Reason.BAD_VALUE, (path,))
     if len(ids) > MOST_RECORDS:
         raise DecodeError(Reason.BAD_VALUE, (path,))
-    return list(dict.fromkeys(ids))
+    return list(dict.fromkeys(map(long_id, ids)))
+
+
+def _unwrapped(message: Delivered) -> Delivered:
+    value = message.value
+    if isinstance(value, dict) and "payload" in value and value.keys() <= _WRAPPING:
+        return replace(message, value=value["payload"])
+    return message
+
+
+def _instant(value: Any) -> int:
+    """The commit time: milliseconds, or what an Avro reader makes of milliseconds that are marked as a time."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = (value - _UNIX_EPOCH) // timedelta(milliseconds=1)
+    return checked(value, f"{_HEADER}.commitTimestamp")
 
 
 def _entity(value: Any) -> str:
@@ -105,12 +148,9 @@ def _members(record: Any, change: str, names: Tuple[str, ...], ids: List[str], c
     found = []
     for record_id in ids:
         known = context.codes("members", record_id)
-        parts: Dict[str, Optional[str]] = {}
-        for name in ("ContactId", "CampaignId"):
-            parts[name] = wire.text(record, name) or (None if name in nulled else known.get(name))
+        parts = {name: _id(record, name) or (None if name in nulled else known.get(name)) for name in _MEMBER}
         # A member may be a lead instead of a contact: nobody we can count, but nothing is missing.
-        lead = wire.text(record, "LeadId") is not None or "ContactId" in nulled
-        if parts["ContactId"] is None and not lead:
+        if parts["ContactId"] is None and parts["LeadId"] is None and "ContactId" not in nulled:
             raise DecodeError(Reason.MISSING_FIELD, ("ContactId",))
         if parts["CampaignId"] is None:
             raise DecodeError(Reason.MISSING_FIELD, ("CampaignId",))
@@ -127,6 +167,7 @@ def events(message: Delivered, context: Context) -> List[Any]:
         UNNAMED_ACT for wildcard record ids, UNKNOWN_CODE for an unknown change type, DISALLOWED_FIELD for any
         field that the tables do not name, MISSING_FIELD, WRONG_TYPE, BAD_VALUE, BAD_TIME.
     """
+    message = _unwrapped(message)
     entity = _entity(message.value)
     record = used(FIELDS[entity], message, context)
     change = wire.required_text(record, f"{_HEADER}.changeType")
@@ -143,7 +184,7 @@ def events(message: Delivered, context: Context) -> List[Any]:
         raise DecodeError(Reason.MISSING_FIELD, (f"{_HEADER}.{missing}",))
     if not 0 <= sequence < 2**31:
         raise DecodeError(Reason.BAD_VALUE, (f"{_HEADER}.sequenceNumber",))
-    when = checked(when, f"{_HEADER}.commitTimestamp")
+    when = _instant(when)
     act = f"{transaction}:{sequence}"
     if entity == "Contact":
         return [
@@ -171,16 +212,16 @@ def events(message: Delivered, context: Context) -> List[Any]:
 
 def reduce_campaign(row: Mapping[str, Any]) -> Reduced:
     """One row of a campaign export: id -> campaign type."""
-    key, code = wire.text(row, "Id"), wire.text(row, "Type")
+    key, code = _id(row, "Id"), wire.text(row, "Type")
     return None if key is None or code is None else (key, {"campaign_type": code})
 
 
 def reduce_member(row: Mapping[str, Any]) -> Reduced:
-    """One row of a campaign member export: id -> its contact and campaign."""
-    key = wire.text(row, "Id")
+    """One row of a campaign member export: id -> its contact or lead, and its campaign."""
+    key = _id(row, "Id")
     if key is None:
         return None
-    parts = {name: wire.text(row, name) for name in ("ContactId", "CampaignId")}
+    parts = {name: _id(row, name) for name in _MEMBER}
     return key, {name: value for name, value in parts.items() if value is not None}
 
 

@@ -108,6 +108,13 @@ CONTACT: Dict[str, str] = {
     },
 }
 MEMBER_USED: Dict[str, str] = {"CampaignId": "L", "ContactId": "L", "LeadId": "L", "Status": "ok"}
+# What becomes of them; what `carrel.toml` maps is named by its section.
+NOTES: Dict[str, str] = {
+    "CampaignId": "finds the campaign's Type: codes.campaign_type",
+    "ContactId": "the patron reference; else by the lookup of members",
+    "LeadId": "a lead is nobody who is counted",
+    "Status": "codes.response",
+}
 MEMBER: Dict[str, str] = {
     **{name: cls for name, cls in _RECORD.items() if name != "OwnerId"},
     "LeadOrContactId": "L",
@@ -142,7 +149,7 @@ FIELDS: Dict[str, FieldTable] = {
     "CampaignMember": FieldTable(
         (
             *_HEADER,
-            *(Field(name, "used", cls) for name, cls in MEMBER_USED.items()),
+            *(Field(name, "used", cls, NOTES[name]) for name, cls in MEMBER_USED.items()),
             *(Field(name, "dropped", cls) for name, cls in MEMBER.items()),
         )
     ),

@@ -105,11 +105,13 @@ ITEM = {"material": "m1", "audience": "a1"}
 def test_a_created_loan_is_a_checkout() -> None:
     assert acts("loan", "CREATED", None, LOAN) == [
         {**BASE, **ITEM, "kind": "circulation", "action": "checkout", "event_id": "l1:checkout",
-         "occurred_at": MARCH, "branch": "sp1"}
+         "occurred_at": MARCH, "branch": "sp1", "patron_type": "g9"}
     ]  # fmt: skip
 
 
-def test_the_group_at_checkout_stands_in_where_the_lookup_has_none() -> None:
+def test_the_group_is_the_one_at_checkout_and_the_export_s_where_the_loan_says_none() -> None:
+    (found,) = acts("loan", "CREATED", None, {**LOAN, "patronGroupIdAtCheckout": None})
+    assert found["patron_type"] == "g1"
     (found,) = acts("loan", "CREATED", None, {**LOAN, "userId": "bare"})
     assert (found["patron_type"], found["patron_kind"]) == ("g9", "staff")
     (found,) = acts("loan", "CREATED", None, {**LOAN, "userId": None, "itemId": None})
@@ -121,27 +123,45 @@ def test_the_group_at_checkout_stands_in_where_the_lookup_has_none() -> None:
 def test_a_dcb_loan_is_no_patron_s() -> None:
     assert acts("loan", "CREATED", None, {**LOAN, "isDcb": True})[0]["patron_kind"] == "system"
     assert acts("loan", "CREATED", None, {**LOAN, "isDcb": False})[0]["patron_kind"] == "patron"
+    assert acts("request", "CREATED", None, {**REQUEST, "isDcb": True})[0]["patron_kind"] == "system"
 
 
-@pytest.mark.parametrize("action", ["renewed", "renewedThroughOverride"])
-def test_only_a_larger_renewal_count_is_a_renewal(action: str) -> None:
-    new = {**LOAN, "action": action, "renewalCount": 2}
+RENEWED = {**LOAN, "action": "renewed", "renewalCount": 2}
+
+
+@pytest.mark.parametrize("action", ["renewed", "renewedThroughOverride", "renewedBySomeNewWay"])
+def test_a_larger_renewal_count_is_a_renewal_whatever_the_action_is_called(action: str) -> None:
+    new = {**RENEWED, "action": action}
     (found,) = acts("loan", "UPDATED", {**LOAN, "renewalCount": 1}, new)
     assert (found["event_id"], found["action"], found["occurred_at"]) == ("l1:renewal:2", "renewal", APRIL)
     assert acts("loan", "UPDATED", {**LOAN, "renewalCount": 2}, new) == []
-    (found,) = acts("loan", "UPDATED", LOAN, {**new, "metadata": None})
+
+
+def test_a_count_that_rose_by_more_than_one_is_as_many_renewals() -> None:
+    found = acts("loan", "UPDATED", LOAN, {**RENEWED, "renewalCount": 3})
+    assert [one["event_id"] for one in found] == ["l1:renewal:1", "l1:renewal:2", "l1:renewal:3"]
+    assert {(one["action"], one["occurred_at"]) for one in found} == {("renewal", APRIL)}
+    for count in (101, 10**12, -1):
+        caught = refused("loan", "UPDATED", LOAN, {**RENEWED, "renewalCount": count})
+        assert (caught.reason, caught.fields) == (Reason.BAD_VALUE, ("data.new.renewalCount",))
+    caught = refused("loan", "UPDATED", {**LOAN, "renewalCount": -1}, RENEWED)
+    assert (caught.reason, caught.fields) == (Reason.BAD_VALUE, ("data.old.renewalCount",))
+
+
+def test_a_renewal_is_dated_by_the_record_s_change_else_by_its_arrival() -> None:
+    (found,) = acts("loan", "UPDATED", {**LOAN, "renewalCount": 1}, {**RENEWED, "metadata": None})
     assert found["occurred_at"] == ARRIVED
-    assert refused("loan", "UPDATED", None, new).reason is Reason.MISSING_FIELD
-    assert refused("loan", "UPDATED", LOAN, {**new, "metadata": None}, arrived_at=None).fields == (
-        "data.new.metadata.updatedDate",
-    )
-    assert refused("loan", "UPDATED", LOAN, {**new, "renewalCount": 10**12}).reason is Reason.BAD_VALUE
+    caught = refused("loan", "UPDATED", LOAN, {**RENEWED, "metadata": None}, arrived_at=None)
+    assert caught.fields == ("data.new.metadata.updatedDate",)
+    assert refused("loan", "UPDATED", None, RENEWED).reason is Reason.MISSING_FIELD
 
 
-@pytest.mark.parametrize("action", ["checkedin", "recallrequested", "dueDateChanged", "claimedReturned"])
-def test_other_known_actions_are_no_act_and_unknown_ones_are_refused(action: str) -> None:
+@pytest.mark.parametrize(
+    "action", ["checkedin", "recallrequested", "dueDateChanged", "claimedReturned", "renewed", "feeBilledBySomeNewWay"]
+)
+def test_a_change_of_the_loan_that_is_no_renewal_is_no_act(action: str) -> None:
     assert acts("loan", "UPDATED", LOAN, {**LOAN, "action": action}) == []
-    assert refused("loan", "UPDATED", LOAN, {**LOAN, "action": action + "!"}).reason is Reason.UNKNOWN_CODE
+    assert acts("loan", "UPDATED", RENEWED, {**RENEWED, "action": action}) == []
 
 
 def test_a_deletion_takes_the_act_out_again() -> None:
@@ -201,6 +221,7 @@ def test_a_user_is_new_renewed_expired_updated_or_deleted() -> None:
     assert change(USER, later) == ("renewed", "u1:renewed:2025-01-01", APRIL)
     assert change(later, USER)[0] == "updated"
     assert change({**USER, "expirationDate": None}, USER)[0] == "updated"
+    assert change({**USER, "expirationDate": ""}, USER)[0] == "updated"
     assert change(USER, {**USER, "active": False}) == ("expired", "u1:expired:2023-04-01", APRIL)
     assert change(USER, USER) == ("updated", f"u1:updated:{APRIL}", APRIL)
     assert change(USER, None, "DELETED") == ("deleted", "u1:deleted", ARRIVED)
@@ -232,7 +253,9 @@ def test_a_sparse_user_has_no_codes() -> None:
         ("loan", {**LOAN, "loanDate": None}, Reason.MISSING_FIELD),
         ("loan", {**LOAN, "loanDate": "2023-03-01T10:00:00"}, Reason.BAD_TIME),
         ("loan", {**LOAN, "action": None}, Reason.MISSING_FIELD),
+        ("loan", {**LOAN, "action": ""}, Reason.MISSING_FIELD),
         ("loan", {**LOAN, "id": 5}, Reason.WRONG_TYPE),
+        ("loan", {**LOAN, "renewalCount": "1"}, Reason.WRONG_TYPE),
         ("loan", {**LOAN, "isDcb": "yes"}, Reason.WRONG_TYPE),
         ("loan", {**LOAN, "borrowerNote": "x"}, Reason.DISALLOWED_FIELD),
         ("loan", None, Reason.MISSING_FIELD),
@@ -277,9 +300,32 @@ def test_lookups_reduce_records_to_codes() -> None:
     )  # fmt: skip
     assert item({"id": "i"}) == ("i", {})
     assert item({}) is None
-    for broken in ({**USER, "personal": 5}, {**USER, "departments": 5}, {**USER, "personal": {"addresses": [5]}}):
-        with pytest.raises(DecodeError):
-            patron(broken)
+    assert item({"id": "i", "materialType": {"id": "m", "name": "x"}, "effectiveLocation": {"id": "a"}}) == (
+        "i", {"material": "m", "audience": "a"}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [
+        ({"personal": 5}, {"birth_date", "postal_code"}),
+        ({"personal": {**USER["personal"], "dateOfBirth": "unknown"}}, {"birth_date"}),  # type: ignore[dict-item]
+        ({"personal": {**USER["personal"], "dateOfBirth": ""}}, {"birth_date"}),  # type: ignore[dict-item]
+        ({"personal": {**USER["personal"], "addresses": [5]}}, {"postal_code"}),  # type: ignore[dict-item]
+        ({"departments": 5}, {"home_branch"}),
+        ({"patronGroup": 5}, {"patron_type"}),
+    ],
+)
+def test_what_cannot_be_read_of_an_exported_user_is_missing_and_the_rest_stands(
+    broken: dict[str, Any], lost: set[str]
+) -> None:
+    rest = {column: code for column, code in PATRON.items() if column not in lost}
+    assert FOLIO.lookups["patrons"]({**USER, "type": "staff", **broken}) == ("u1", {**rest, "patron_kind": "staff"})
+
+
+@pytest.mark.parametrize("kind", ["robot", "Patron?", 5, {"name": "patron"}])
+def test_an_exported_user_of_a_type_that_nobody_knows_does_not_count(kind: Any) -> None:
+    assert FOLIO.lookups["patrons"]({**USER, "type": kind}) == ("u1", {**PATRON, "patron_kind": "system"})
 
 
 def sample(name: str) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,11 @@ def test_an_update_without_a_change_of_status_is_no_act() -> None:
     assert acts(event("CampaignMember", "UPDATE", header=header, Status="Sent")) == [ENGAGED]
 
 
+STATUS_BIT = f"0x{1 << MEMBER_NAMES.index('Status'):X}"
+
+
 def test_a_status_set_to_null_is_an_act_without_response() -> None:
-    for entry in ("Status", f"0x{1 << MEMBER_NAMES.index('Status'):X}"):
+    for entry in ("Status", STATUS_BIT):
         (found,) = acts(event("CampaignMember", "UPDATE", header={"nulledFields": [entry]}))
         assert "response" not in found
 
@@ -127,6 +131,13 @@ def test_a_member_that_nobody_knows_is_refused() -> None:
     assert (found.reason, found.fields) == (Reason.MISSING_FIELD, ("ContactId",))
     found = refused(event("CampaignMember", "UPDATE", ["00vZ"], Status="Sent", ContactId="003A"))
     assert (found.reason, found.fields) == (Reason.MISSING_FIELD, ("CampaignId",))
+
+
+def test_a_lead_that_only_the_export_knows_is_nobody_and_costs_nobody_else() -> None:
+    members = {**CONTEXT.lookups["members"], "00vL": {"LeadId": "00Q", "CampaignId": "701A"}}
+    context = Context("crm", lookups={**CONTEXT.lookups, "members": members})
+    found = acts(event("CampaignMember", "UPDATE", ["00vL", "00vA"], Status="Sent"), context)
+    assert [one.get("patron_ref") for one in found] == [None, "003A"]
 
 
 def test_a_lead_is_nobody_who_is_counted() -> None:
@@ -190,11 +201,23 @@ def test_lists_of_fields_are_read_as_names_or_bitmaps() -> None:
         assert caught.value.reason is reason
 
 
+def test_ids_of_a_report_meet_the_longer_ones_of_events() -> None:
+    campaign, member = SALESFORCE.lookups["campaigns"], SALESFORCE.lookups["members"]
+    short = {"Id": "00vA0000006Vm9r", "ContactId": "003A0000006Vm9r", "CampaignId": "701A0000006Vm9r"}
+    long = {name: value + "IAC" for name, value in short.items()}
+    assert member(short) == member(long)
+    assert campaign({"Id": short["CampaignId"], "Type": "E"}) == (long["CampaignId"], {"campaign_type": "E"})
+    for ids in (short, long):
+        (found,) = acts(event("CampaignMember", "CREATE", [ids["Id"]], ContactId=ids["ContactId"], CampaignId="701A"))
+        assert (found["event_id"], found["patron_ref"]) == (f"{long['Id']}:tx:1", long["ContactId"])
+
+
 def test_lookups_reduce_rows_to_codes() -> None:
     campaign, member = SALESFORCE.lookups["campaigns"], SALESFORCE.lookups["members"]
     assert campaign({"Id": "701A", "Type": "Email", "Name": "n"}) == ("701A", {"campaign_type": "Email"})
     assert campaign({"Id": "701A", "Type": ""}) is None
     assert member({"Id": "00v", "ContactId": "", "CampaignId": "701"}) == ("00v", {"CampaignId": "701"})
+    assert member({"Id": "00v", "LeadId": "00Q", "CampaignId": "7"}) == ("00v", {"LeadId": "00Q", "CampaignId": "7"})
     assert member({"Id": ""}) is None
 
 
@@ -221,12 +244,29 @@ def test_an_avro_record_as_fastavro_decodes_it_is_read() -> None:
     assert found.response is None
 
 
+def test_a_commit_time_that_the_schema_marks_as_a_time_is_the_same_instant() -> None:
+    marked_time = datetime.fromtimestamp(WHEN // 1000, UTC).replace(microsecond=WHEN % 1000 * 1000)
+    (found,) = acts(event("Contact", "UPDATE", header={"commitTimestamp": marked_time}))
+    assert found["occurred_at"] == WHEN
+    local = {"commitTimestamp": marked_time.replace(tzinfo=None)}
+    assert refused(event("Contact", "UPDATE", header=local)).reason is Reason.WRONG_TYPE
+
+
+def test_an_event_is_read_out_of_what_a_subscriber_wraps_it_in() -> None:
+    record = event("CampaignMember", "UPDATE", header={"nulledFields": [STATUS_BIT]})
+    wrapped = {"id": "9b77", "schemaId": "a01V", "replayId": 18098167, "payload": record}
+    assert acts(wrapped) == acts(record)
+    assert refused({**wrapped, "more": 1}).reason is Reason.MISSING_FIELD
+    assert refused({**wrapped, "payload": b"Avro without its schema"}).reason is Reason.WRONG_TYPE
+
+
 def test_the_real_account_event_is_of_another_kind() -> None:
     if not SAMPLE.exists():
         assert os.environ.get("CI") != "true", "the samples are missing"
         pytest.skip("the samples are not here")
-    payload = json.loads(SAMPLE.read_text(encoding="utf-8"))["payload"]
-    assert refused(payload).reason is Reason.UNKNOWN_KIND
+    wrapped = json.loads(SAMPLE.read_text(encoding="utf-8"))
+    assert refused(wrapped).reason is Reason.UNKNOWN_KIND
+    payload = wrapped["payload"]
     # Its header, with names in place of bitmaps, is the header that the tables know.
     payload = {"ChangeEventHeader": {**payload["ChangeEventHeader"], "entityName": "Contact"}}
     (found,) = acts(payload)
