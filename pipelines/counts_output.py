@@ -1,4 +1,4 @@
-"""What `carrel counts` prints or writes: one line a number, with its 95 % margin, in four formats."""
+"""What `carrel counts` prints or writes, in four formats: the contract is one line a number, with its 95 % margin."""
 
 import csv
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Callable, Iterable, Mapping, Optional, TextIO, Union
 
 from pipelines.counts_rows import CountRow
+from pipelines.counts_table import write_blocks
 
 FORMATS = ("table", "csv", "json", "parquet")
 Labels = Mapping[str, Mapping[str, str]]
@@ -30,10 +31,15 @@ class OutputError(ValueError):
 
 @dataclass(frozen=True)
 class CountsView:
-    """Released numbers as a rectangle: each of `lines` is as long as `columns`; None is an empty field."""
+    """Released numbers as a rectangle: each of `lines` is as long as `columns`; None is an empty field.
+
+    Attributes:
+      table: the name of the only table, which has no column; empty when there are several or none.
+    """
 
     columns: tuple[str, ...]
     lines: tuple[tuple[Value, ...], ...]
+    table: str = ""
 
 
 def margin_95(mechanism: str) -> int:
@@ -82,7 +88,8 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
             last[place] = row
     cells: dict[str, dict[str, str]] = {cell: json.loads(cell) for cell in {row.cell for row in last.values()}}
     dimensions = tuple(sorted({name for codes in cells.values() for name in codes}))
-    several = len({row.table_name for row in last.values()}) > 1
+    tables = {row.table_name for row in last.values()}
+    several = len(tables) > 1
     columns = (*(("table_name",) if several else ()), *_FIRST, *dimensions, *_LAST)
     if len(set(columns)) != len(columns) or "table_name" in dimensions:
         message = "counts: a dimension has the name of a fixed column; rename the group in policy.toml"
@@ -103,7 +110,7 @@ def arrange(rows: Iterable[CountRow], labels: Optional[Labels] = None) -> Counts
         margin = margins[row.mechanism] if row.status == "published" else (0 if row.value is not None else None)
         head = (row.table_name,) if several else ()
         lines.append((*head, row.window_start, row.window_end, *named, row.measure, row.value, margin, row.status))
-    return CountsView(columns, tuple(lines))
+    return CountsView(columns, tuple(lines), "" if several else "".join(tables))
 
 
 def write_counts(view: CountsView, style: str, output: Optional[Path] = None, stream: Optional[TextIO] = None) -> None:
@@ -168,17 +175,7 @@ def _write_json(view: CountsView, stream: TextIO) -> None:
 
 
 def _write_table(view: CountsView, stream: TextIO) -> None:
-    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table()
-    for name in view.columns:
-        table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
-    for line in view.lines:
-        # Text, not str: a label may hold brackets, which rich would read as markup.
-        table.add_row(*(Text("" if value is None else str(value)) for value in line))
-    Console(file=stream).print(table)
+    write_blocks(view.columns, view.lines, view.table, stream)
 
 
 def _write_parquet(view: CountsView, file: IO[bytes]) -> None:

@@ -13,13 +13,13 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
+from pipelines.iso_days import is_iso_day
 from schemas.rejects import SealedReject
 
 ACCESS_LOG = "access.log"
@@ -46,11 +46,7 @@ class DeadLetterCount:
 
 
 def _iso(day: str) -> str:
-    try:
-        valid = date.fromisoformat(day).isoformat() == day
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_iso_day(day):
         message = "dead letters: a day is not written YYYY-MM-DD"
         raise DeadLetterError(message)
     return day
@@ -178,6 +174,14 @@ class DeadLetterDirectory:
         except OSError as error:
             raise self._explained(error) from None
         return tuple(DeadLetterCount(*what, letters=letters) for what, letters in sorted(counted.items()))
+
+    def clear_parts(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Every letter's clear part and how many bytes are sealed with it, in file order; opens none."""
+        try:
+            for _, _, fields, sealed in self._letters():
+                yield fields, len(sealed)
+        except OSError as error:
+            raise self._explained(error) from None
 
     def open(self, private_key: bytes, opener: Opener, *, day: str) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Open every sealed letter, in file order.

@@ -1,59 +1,105 @@
 """`carrel demo`: a synthetic library, from raw logs to counts, in one folder."""
 
 import datetime as dt
+import itertools
+import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 
-import typer
-
-from pipelines.configuration import capabilities, load
+from pipelines.configuration import Deployment, capabilities, load
 from pipelines.counts_output import arrange, write_counts
 from pipelines.counts_store import CountsStore
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.initialise import init
+from pipelines.invocation import DONE, FINDING, UsageError
 from pipelines.replay import Request, replay
 from pipelines.report import print_summary
-from pipelines.synthetic import write_sample
+from pipelines.synthetic import SOURCES, write_sample
+from pipelines.terminal import say, say_command, show_table
 from schemas.policy_compiler import compile_policy
 
-_SOURCES = ("carrel-event", "folio", "evergreen", "salesforce")
 _PATRONS, _DAYS = 3_000, 90
-_MONTH = "2026-03"
+_FIRST, _MONTH = dt.date(2026, 2, 1), "2026-03"
+_CLEAR = ("source", "reason", "received_day", "size_class", "fields", "unknown_fields")
+_TABLES = ("circ_branch_month", "circ_age_month")
 
 
 def run_demo(directory: Path, *, now: int) -> int:
     """Sample -> init -> replay -> what came of it.
 
+    Args:
+      directory: new or empty; everything stays under it.
+      now: the wall clock, ms UTC.
+
     Raises:
-      ValueError: the folder is not empty.
+      UsageError: the folder is not empty.
     """
-    if directory.exists() and any(directory.iterdir()):
-        message = f"{directory}: is not empty; name a new folder or remove it"
-        raise ValueError(message)
-    logs, deployed = directory / "logs", directory / "deployment"
-    typer.echo(f"1. a synthetic library of {_PATRONS} patrons writes {_DAYS} days of logs")
-    write_sample(logs, patrons=_PATRONS, days=_DAYS, seed=1, sources=_SOURCES)
-    init(deployed, size="medium", preset="standard", sources=list(_SOURCES), secrets=directory / "secrets", logs=logs)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        message = f"{directory}: is there already; name a new folder or remove it"
+        raise UsageError(message)
+    logs, deployed, secrets = directory / "logs", directory / "deployment", directory / "secrets"
+    _head(f"1. A synthetic library of {_PATRONS} patrons writes {_DAYS} days of logs")
+    write_sample(logs, patrons=_PATRONS, days=_DAYS, seed=1, sources=SOURCES)
+    init(deployed, size="medium", preset="standard", sources=SOURCES, secrets=secrets, logs=logs)
     deployment = load(deployed / "carrel.toml")
     CountsStore(deployment.counts_store, create=True).close()
     policy = compile_policy(deployment.policy_text, capabilities(deployment))
-    typer.echo("2. carrel replay")
-    last = dt.date(2026, 2, 1) + dt.timedelta(days=_DAYS - 1)
+    _head("2. carrel replay reads them")
+    last = _FIRST + dt.timedelta(days=_DAYS - 1)
     summary = replay(deployment, policy, Request(complete_through=last.isoformat()), now=now)
-    print_summary(summary)
+    print_summary(summary, policy)
+    _show(deployment)
+    _head("6. Where things lie")
+    for what, where in (
+        ("logs, and truth.csv", logs),
+        ("configuration and policy", deployed),
+        ("released counts", deployed / deployment.counts_store.name),
+        ("dead letters", deployed / deployment.dead_letters.name),
+        ("keyring, and the officer's key", secrets),
+    ):
+        say(f"{what}: {where}", indent=2)
+    configured = f"{_program()} -c {deployed / 'carrel.toml'}"
+    say("next:")
+    say_command(f"{configured} counts --table circ_system_day --month {_MONTH}")
+    say_command(f"{configured} status")
+    opened = directory / "opened.jsonl"
+    say_command(f"{configured} deadletters open --key {secrets / 'recipient.key'} --output {opened}")
+    return FINDING if summary.differs else DONE
+
+
+def _program() -> str:
+    """How this command was called, so that the commands shown can be copied."""
+    called = Path(sys.argv[0])
+    return "carrel" if called.name != "carrel" or shutil.which("carrel") == str(called) else str(called)
+
+
+def _show(deployment: Deployment) -> None:
     with CountsStore(deployment.counts_store) as store:
-        for table in ("circ_branch_month", "circ_age_month"):
-            typer.echo(f"3. {table}, {_MONTH}")
+        _head("3. Counts that hold no patron")
+        for at, table in enumerate(_TABLES):
+            if at:
+                say("")
             write_counts(arrange(store.rows(table, _MONTH)), "table")
-        typer.echo("4. the release ledger (state, completeness: windows)")
-        states: dict[tuple[str, str, str], int] = {}
-        for row in store.ledger(deployment.tenant).values():
-            where = (row.table_name, row.state, row.completeness)
-            states[where] = states.get(where, 0) + 1
-        for (name, state, completeness), number in sorted(states.items()):
-            typer.echo(f"  {name}: {state}, {completeness}: {number}")
-    typer.echo("5. sealed dead letters by reason")
-    for one in DeadLetterDirectory(deployment.dead_letters).list():
-        typer.echo(f"  {one.source} {one.reason}: {one.letters}")
-    typer.echo(f"logs and truth: {logs}; deployment: {deployed}; keys: {directory / 'secrets'}")
-    typer.echo(f"next: carrel -c {deployed / 'carrel.toml'} counts --table circ_system_day --month {_MONTH}")
-    return 0 if not summary.differs else 1
+        _head("4. The release ledger")
+        windows = Counter(
+            (row.table_name, row.state, row.completeness) for row in store.ledger(deployment.tenant).values()
+        )
+    lines = [(*what, number) for what, number in sorted(windows.items())]
+    show_table(("table", "state", "completeness", "windows"), lines, numbers=("windows",), indent=2)
+    _head("5. What was refused, sealed to the library's own key")
+    directory = DeadLetterDirectory(deployment.dead_letters)
+    letters = [(one.source, one.reason, one.letters) for one in directory.list()]
+    show_table(("source", "reason", "dead letters"), letters, numbers=("dead letters",), indent=2)
+    for clear, sealed in itertools.islice(directory.clear_parts(), 1):
+        say("one of them; who lacks the officer's key reads this much of it:", indent=2)
+        say(", ".join(f"{name} {_shown(clear[name])}" for name in _CLEAR) + f"; sealed: {sealed} bytes", indent=4)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _head(text: str) -> None:
+    say("")
+    say(text, style="bold cyan")

@@ -1,0 +1,76 @@
+"""`carrel keys list, rotate, shred`: the keyring; no byte of a key is ever shown."""
+
+from pipelines.counts_store import CountsStore
+from pipelines.invocation import DONE, Invocation, UsageError, need_month
+from pipelines.keyring import Keyring
+from pipelines.loop import OPEN
+from pipelines.status import key_ages, print_keys
+from pipelines.terminal import say, say_json
+from pipelines.work_store import WorkStore
+
+_REASON = "key shredded by hand"
+
+
+def list_keys(run: Invocation, *, as_json: bool) -> int:
+    """Show purpose, month and age of every key."""
+    found = key_ages(run.deployment(), now=run.now)
+    if as_json:
+        say_json(found)
+    elif found:
+        print_keys(found)
+    else:
+        say("no keys yet: the first replay makes them")
+    return DONE
+
+
+def rotate(run: Invocation, month: str) -> int:
+    """Make the keys of a month ahead."""
+    need_month("--month", month)
+    deployment = run.deployment()
+    with CountsStore(deployment.counts_store) as store:
+        keyring = Keyring(deployment.keyring)
+        keyring.token_key(deployment.tenant, month, now_ms=run.now)
+        keyring.noise_key(deployment.tenant, month, store.store_id, create=True, now_ms=run.now)
+    say(f"keys of {month} are there")
+    return DONE
+
+
+def shred(run: Invocation, month: str, purpose: str, *, yes: bool) -> int:
+    """Destroy a month's key, with a receipt; its open windows become void."""
+    need_month("--month", month)
+    if purpose not in ("token", "noise"):
+        message = "--purpose: need token or noise"
+        raise UsageError(message)
+    if not yes:
+        message = "keys shred: this cannot be undone; add --yes"
+        raise UsageError(message)
+    deployment = run.deployment()
+    keyring = Keyring(deployment.keyring)
+    wanted = (deployment.tenant, purpose, month)
+    if not any((key.tenant, key.purpose, key.month) == wanted and not key.gone for key in keyring.listing()):
+        say(f"there is no {purpose} key of {month}: nothing was destroyed")
+        return DONE
+    with CountsStore(deployment.counts_store) as store:
+        voided = _void_open_windows(run, store, month)
+        if purpose == "noise":
+            keyring.destroy_noise_key(deployment.tenant, month)
+        else:
+            keyring.destroy_token_key(deployment.tenant, month)
+        store.record_receipt(deployment.tenant, purpose, month, "by hand", run.day)
+    say(f"{purpose} key of {month} is destroyed; the receipt is in the counts store; {voided} open windows are void")
+    return DONE
+
+
+def _void_open_windows(run: Invocation, counts: CountsStore, month: str) -> int:
+    """What can no longer be read, or drawn noise for, is never published: the ledger says so before the key goes."""
+    deployment = run.deployment()
+    policy = run.policy(deployment)
+    kinds = {table.name: table.kind for table in policy.tables}
+    with WorkStore(deployment.work_store) as work:
+        windows = [window for window in work.windows(OPEN) if window.month == month]
+        for window in windows:
+            if window.table in kinds:  # a table that left the policy has no kind to enter into the ledger
+                counts.void(deployment.tenant, kinds[window.table], window, policy.digest, _REASON)
+            with work.transaction() as transaction:
+                transaction.drop_window(OPEN, window)
+    return len(windows)

@@ -1,0 +1,38 @@
+"""`carrel counts, status`: what was released, and where everything stands."""
+
+from pathlib import Path
+from typing import Optional
+
+from pipelines.configuration import labels as labels_of
+from pipelines.counts_output import arrange, write_counts
+from pipelines.counts_store import CountsStore
+from pipelines.invocation import DONE, Invocation, UsageError, need_month
+from pipelines.status import print_status, status_of
+from pipelines.terminal import say_json
+
+
+def counts(
+    run: Invocation, *, table: Optional[str], month: Optional[str], labels: bool, style: str, output: Optional[Path]
+) -> int:
+    """Show or write released counts."""
+    need_month("--month", month)
+    deployment = run.deployment()
+    with CountsStore(deployment.counts_store) as store:
+        rows = [row for row in store.rows(table, month) if row.tenant == deployment.tenant]
+    # A table that left the policy keeps its numbers: only a name that has none needs the policy's word.
+    if not rows and table is not None and table not in {one.name for one in run.policy(deployment).tables}:
+        message = "--table: no such table in the policy; `carrel check` lists them"
+        raise UsageError(message)
+    write_counts(arrange(rows, labels_of(deployment) if labels else None), style, output)
+    return DONE
+
+
+def status(run: Invocation, *, as_json: bool) -> int:
+    """Show sources, clocks, windows and keys."""
+    deployment = run.deployment()
+    found = status_of(deployment, run.policy(deployment), now=run.now)
+    if as_json:
+        say_json(found)
+    else:
+        print_status(found)
+    return DONE

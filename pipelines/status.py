@@ -1,0 +1,117 @@
+"""What may be shared of a deployment's state: clocks to the hour, counts floored to 100, no value of an event."""
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Optional
+
+from pipelines.calendar_windows import DAY, day_number
+from pipelines.counts_store import CountsStore
+from pipelines.keyring import Keyring
+from pipelines.loop import OPEN
+from pipelines.report import named
+from pipelines.terminal import say, show_table
+from pipelines.work_store import WorkStore
+from schemas.counts import WindowKey
+from schemas.policy import PrivacyPolicy
+from transforms.privacy.times import Zone, publication_time
+
+if TYPE_CHECKING:
+    from pipelines.configuration import Deployment
+
+_FLOOR = 100
+
+
+def key_ages(deployment: "Deployment", *, now: int) -> list[dict[str, Any]]:
+    """Purpose, month, state and age in days of every key; never a byte of one."""
+    return [
+        {
+            "purpose": key.purpose,
+            "month": key.month or "-",
+            "state": "destroyed" if key.gone else "kept",
+            "days": None if key.gone or not key.made else (now - key.made) // DAY,
+        }
+        for key in Keyring(deployment.keyring).listing()
+    ]
+
+
+def print_keys(found: list[dict[str, Any]]) -> None:
+    """The same for people."""
+    lines = [(one["purpose"], one["month"], one["state"], one["days"]) for one in found]
+    show_table(("key", "month", "state", "days"), lines, numbers=("days",))
+
+
+def _hour(instant: Optional[int]) -> str:
+    if instant is None:
+        return "never read"
+    return dt.datetime.fromtimestamp(instant / 1000, dt.UTC).strftime("%Y-%m-%dT%HZ")
+
+
+def _due(key: WindowKey, policy: PrivacyPolicy, zone: Zone) -> str:
+    """The hour that every source of a window's table must have passed before it is published."""
+    try:
+        horizon = policy.table(key.table).horizon
+    except KeyError:
+        return "never: its table is not in the policy"
+    return _hour(publication_time(zone.start_of_day(day_number(key.end)), horizon))
+
+
+def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
+    """The state of sources, windows and keys."""
+    zone = Zone(policy.time_zone)
+    with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
+        ledger = counts.ledger(deployment.tenant)
+        held = {key: rows for key, rows in store.windows(OPEN).items() if (key.table, key.start) not in ledger}
+        clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
+        pending = len(store.pending_seals())
+    states: Counter[str] = Counter(row.state for row in ledger.values())
+    void = [row for row in ledger.values() if row.state == "void"]
+    return {
+        "tenant": deployment.tenant,
+        "preset": policy.preset,
+        "policy_hash": policy.digest,
+        "sources": {
+            name: {
+                "clock": _hour(clock.clock),
+                "complete_from": clock.complete_from or "first event",
+                "complete_through": clock.complete_through or "-",
+            }
+            for name, clock in clocks.items()
+        },
+        "windows": dict(sorted(states.items())),
+        "held": {f"{key.table} {key.start}": rows // _FLOOR * _FLOOR for key, rows in held.items()},
+        "next": {f"{key.table} {key.start}": _due(key, policy, zone) for key in held},
+        "void": sorted(f"{row.table_name} {row.window_start}" for row in void),
+        "void_reasons": {f"{row.table_name} {row.window_start}": row.reason for row in void},
+        "pending_seals": pending,
+        "keys": key_ages(deployment, now=now),
+    }
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """The same for people."""
+    say(f"{found['tenant']}: preset {found['preset']}, policy {found['policy_hash'][:16]}")
+    clocks = [(name, of["clock"], of["complete_from"], of["complete_through"]) for name, of in found["sources"].items()]
+    show_table(("source", "read to", "complete from", "complete through"), clocks)
+    say("windows: " + (", ".join(f"{state} {n}" for state, n in found["windows"].items()) or "none yet"))
+    if found["pending_seals"]:
+        say(f"frozen, not yet published: {found['pending_seals']}; the next replay finishes them", style="bold")
+    _print_held(found)
+    say(f"void: {'never published' if found['void'] else 'none'}")
+    reasons: dict[str, list[str]] = {}
+    for name in found["void"]:
+        reasons.setdefault(found["void_reasons"][name], []).append(name)
+    for reason, names in reasons.items():
+        say(f"{reason}: {named(names)}", indent=2)
+    print_keys(found["keys"])
+
+
+def _print_held(found: dict[str, Any]) -> None:
+    say("held: " + ("each until all sources of its table are read to the hour given" if found["held"] else "none"))
+    tables: dict[str, list[str]] = {}
+    for name in sorted(found["held"]):
+        tables.setdefault(name.partition(" ")[0], []).append(name)
+    lines = [
+        (table, len(names), names[0].partition(" ")[2], found["next"][names[0]]) for table, names in tables.items()
+    ]
+    if lines:
+        show_table(("table", "windows", "first", "read to"), lines, numbers=("windows",), indent=2)
