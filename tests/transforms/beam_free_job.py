@@ -91,7 +91,7 @@ def tallied(
 
 def merged(tallies: Iterable[Tally]) -> list[Tally]:
     """The merged tally of each window, windows in order."""
-    windows: dict[object, list[Tally]] = defaultdict(list)
+    windows: dict[WindowKey, list[Tally]] = defaultdict(list)
     for one in tallies:
         windows[one.key].append(one)
     return [merge(windows[key]) for key in sorted(windows)]

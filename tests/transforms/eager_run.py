@@ -31,7 +31,7 @@ class _Collect(beam.DoFn):
 
 
 def run(
-    transform: beam.PTransform, inputs: Sequence[Any], of: type, *, keeps_moments: bool = True
+    transform: beam.PTransform[Any, Any], inputs: Sequence[Any], of: type, *, keeps_moments: bool = True
 ) -> tuple[dict[str, list[Any]], "Counter[str]"]:
     """What a transform makes of elements of one type: its named outputs (else `main`), and its counters.
 

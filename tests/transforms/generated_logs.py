@@ -149,7 +149,9 @@ def _changes(time_zone: str) -> list[int]:
 def _arrival(draw: st.DrawFn, occurred: int, policy: PrivacyPolicy, kind: str) -> int | None:
     """None, soon after the event, or at the very edge of lateness of one of its tables."""
     if draw(st.integers(0, 2)):
-        return draw(st.sampled_from([None, occurred, occurred + 1, occurred + HOUR, occurred - 15 * 60_000]))
+        return draw(
+            st.sampled_from([None, occurred, occurred + 1, occurred + HOUR, occurred - 900_000, occurred - 900_001])
+        )
     table = draw(st.sampled_from(policy.tables_of(kind)))
     end = dt.date.fromisoformat(window_of(table, occurred, policy.time_zone).end)
     return begins(end, policy.time_zone) + table.horizon + draw(st.sampled_from([-1, 0, 1, -HOUR]))

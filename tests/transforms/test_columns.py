@@ -5,7 +5,7 @@ from beam_free_job import events_of, used_codes
 from generated_logs import HOUR, NOW, SOURCES, ZONES, a_policy, an_event, events, some_rules
 from hypothesis import given
 from hypothesis import strategies as st
-from rowwise_decode import Event, Filtered, Rejected, judge
+from rowwise_decode import Event, Filtered, Rejected, judge, normalise
 
 from schemas.fast import STRUCTS
 from schemas.personal import ABSENT
@@ -24,7 +24,6 @@ def structs(rows):
 
 def columns(rows, stamps, rules=SOURCES[0], policy=None):
     policy = policy or a_policy()
-    kind = rows[0]["kind"] if rows else "circulation"
     return columns_of(
         kind, structs(rows), stamps, rules=rules, policy=policy, patrons=PatronNames(rules), book=CodeBook.of(policy, rules), zone=Zone(policy.time_zone), now=NOW
     )  # fmt: skip
@@ -33,7 +32,7 @@ def columns(rows, stamps, rules=SOURCES[0], policy=None):
 @st.composite
 def rows_of_one_kind(draw, policy):
     kind = draw(KINDS)
-    crowds = draw(st.lists(events(policy, kind), max_size=8))
+    crowds = draw(st.lists(events(policy, kind), min_size=1, max_size=8))
     rows = [row for crowd in crowds for row in crowd[:3]]
     stamps = [
         draw(st.sampled_from([None, row["occurred_at"], row["occurred_at"] + HOUR, NOW, NOW + 900_000, NOW + 900_001]))
@@ -72,6 +71,32 @@ def test_every_way_of_writing_an_id_is_one_patron():
     assert found.batch.patron_ids == ("17", "17", "17", "18", "17")
 
 
+REFS = st.one_of(
+    st.text(min_size=1, max_size=20),
+    st.text("ab1\u0430\u00ad\u200b \t\u00a0\uff11\u0660", min_size=1, max_size=5),
+    st.from_regex("[ABab]?2[0-9]{12,13}[ABab]?", fullmatch=True),
+    st.sampled_from(
+        ["21234000000018", "A21234000000018B", "007", "000", "Mary@X.org", "x" * 64, "x" * 65, "\u00df", "\ufb01"]
+    ),
+)
+
+
+@given(REFS, st.sampled_from(["opaque", "codabar14", "int", "email-like"]))
+def test_an_id_is_brought_into_the_one_form_of_its_profile_or_refused(ref, profile):
+    rules = some_rules(id_profile=profile, no_patron_ids=())
+
+    assert (PatronNames(rules)[ref] or None) == normalise(ref, profile)
+
+
+def test_a_full_memory_of_ids_changes_none(monkeypatch):
+    monkeypatch.setattr("transforms.columns._MOST_NAMES", 2)
+
+    found = columns([an_event(patron_ref=ref) for ref in ("1", "2", "3", " 1", "x\u0430", "2")], [None] * 6)
+
+    assert found.batch.patron_ids == ("1", "2", "3", "1", "2")
+    assert [at for at, _ in found.refused] == [4]
+
+
 def test_a_return_without_patron_is_kept_and_any_other_act_is_not():
     rows = [an_event(action=action, patron_ref=ref) for ref in (None, "0") for action in ("return", "checkout")]
 
@@ -108,11 +133,3 @@ def test_who_is_late_for_one_table_only_is_not_late_everywhere():
     rows = [an_event(occurred_at=march, arrived_at=march + away * day) for away in (0, 1, 4, 36, 50)]
 
     assert columns(rows, [None] * 5).batch.late_everywhere.tolist() == [False, False, False, False, True]
-
-
-def test_of_no_events_come_no_rows():
-    found = columns([], [])
-
-    assert len(found.batch) == 0
-    assert not found.refused
-    assert not +found.counts

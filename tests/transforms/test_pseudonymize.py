@@ -43,10 +43,10 @@ def is_counted_somewhere(event, policy):
 @given(st.data(), st.sampled_from(ZONES))
 def test_tokens_and_act_tags_are_those_computed_one_by_one(data, time_zone):
     policy = a_policy(time_zone)
-    keys = Keys()
+    keys, known = Keys(), {}
     expected_months = set()
     for batch, events in batches_of(data.draw(logs(policy)), policy):
-        found = pseudonymize(batch, zone=Zone(time_zone), keys=keys)
+        found = pseudonymize(batch, zone=Zone(time_zone), keys=keys, known=known)
 
         wanted = [event.patron is not None and is_counted_somewhere(event, policy) for event in events]
         months = [key_month(event, time_zone) for event in events]
@@ -76,6 +76,28 @@ def test_two_events_share_a_token_if_and_only_if_patron_namespace_and_month_agre
     for classes in (who, which):
         assert all(len(same) == 1 for same in classes.values())
         assert len(set.union(set(), *classes.values())) == len(classes)
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=128)
+
+
+@given(st.lists(TEXT, min_size=1, max_size=6))
+def test_act_ids_of_any_length_and_script_are_tagged_whole(ids):
+    batch = decode_lines([a_line(event_id=one) for one in ids], SOURCES[0], a_policy(), NOW).batches[0]
+
+    found = pseudonymize(batch, zone=Zone("America/New_York"), keys=Keys())
+
+    assert rows(found.act) == [act_tag(secret("2027-01"), "ils", one) for one in ids]
+
+
+def test_a_full_memory_of_tokens_changes_none(monkeypatch):
+    lines = [a_line(patron_ref=ref) for ref in "1234121"]
+    batch = decode_lines(lines, SOURCES[0], a_policy(), NOW).batches[0]
+    monkeypatch.setattr("transforms.pseudonymize._MOST_TOKENS", 2)
+
+    found = pseudonymize(batch, zone=Zone("America/New_York"), keys=Keys())
+
+    assert rows(found.token) == [token(secret("2027-01"), "cards", ref) for ref in "1234121"]
 
 
 def test_other_columns_pass_unchanged():

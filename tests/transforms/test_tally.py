@@ -206,6 +206,17 @@ def test_the_transforms_tally_and_seal_what_the_functions_do():
     assert {key: sorted(found) for key, found in opened.items()} == {one.key: sorted(rows(one) * 2) for one in expected}
 
 
+def test_a_large_window_is_sealed_in_parts_that_hold_every_row_once(monkeypatch):
+    monkeypatch.setattr("transforms.tally._ENOUGH", 3)
+    tallies = [in_march([an_act(act=("ils", f"e{at}"))]) for at in range(8)]
+
+    sealed, _ = run(SealTallies(KeysOfTests()), tallies, Tally, keeps_moments=False)
+
+    parts = [open_tally(one.key, one.blob, Keys().month("2026-03")) for one in sealed["main"]]
+    assert max(map(len, parts)) <= 3
+    assert sorted(row for one in parts for row in rows(one)) == sorted(row for one in tallies for row in rows(one))
+
+
 def test_nothing_in_nothing_out():
     assert run(TallyActs(GRAINS, KeysOfTests()), [], CellBatch)[0] == {"main": []}
     assert run(SealTallies(KeysOfTests()), [], Tally, keeps_moments=False)[0] == {"main": []}
