@@ -18,7 +18,7 @@ from blake3 import blake3
 from schemas.chunks import RawChunk
 from transforms.messages import LIMIT
 
-CHUNK = 512 * 1024  # bytes of one element: decoded, its events should fit the processor's caches
+CHUNK = 4 * 1024 * 1024  # bytes of one element
 BATCH = 128 * 1024 * 1024  # bytes of one run of the graph: its fixed cost is 0.2 s
 _HEAD = 4096
 _AVRO = b"Obj\x01"

@@ -1,7 +1,7 @@
 """Raw messages as a source delivered them, some thousand at a time. Personal data: `repr` shows none of it."""
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Sequence, Tuple
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,3 +34,15 @@ class ArrivalSpan:
     first_arrival: int
     last_arrival: int
     last_event: int
+
+    @staticmethod
+    def of(spans: Sequence["ArrivalSpan"]) -> Optional["ArrivalSpan"]:
+        """The span of several of one source; None of none."""
+        if not spans:
+            return None
+        return ArrivalSpan(
+            source=spans[0].source,
+            first_arrival=min(span.first_arrival for span in spans),
+            last_arrival=max(span.last_arrival for span in spans),
+            last_event=max(span.last_event for span in spans),
+        )

@@ -1,12 +1,14 @@
 """Decoded events as columns: the only batch that holds identifiers."""
 
 from dataclasses import dataclass, replace
-from typing import Mapping, Optional, Tuple
+from itertools import chain
+from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 UNKNOWN_BIRTH = np.iinfo(np.int32).min
 ABSENT = -1
+_COLUMNS = ("occurred_at", "arrived_at", "retract", "part", "birth_day", "late_everywhere")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -47,17 +49,27 @@ class PersonalBatch:
     def __repr__(self) -> str:
         return "PersonalBatch(<redacted>)"
 
+    @staticmethod
+    def concat(batches: Sequence["PersonalBatch"]) -> "PersonalBatch":
+        """All events of batches of one source and kind, one after the other; at least one batch."""
+        first = batches[0]
+        if len(batches) == 1:
+            return first
+        columns: Any = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in _COLUMNS}
+        return replace(
+            first,
+            patron_ids=tuple(chain.from_iterable(batch.patron_ids for batch in batches)),
+            act_ids=tuple(chain.from_iterable(batch.act_ids for batch in batches)),
+            codes={name: np.concatenate([batch.codes[name] for batch in batches]) for name in first.codes},
+            **columns,
+        )
+
     def take(self, rows: np.ndarray) -> "PersonalBatch":
         """The batch of these rows (int positions), in that order."""
         return replace(
             self,
             patron_ids=tuple([self.patron_ids[row] for row in rows.tolist()]),
             act_ids=tuple([self.act_ids[row] for row in rows.tolist()]),
-            occurred_at=self.occurred_at[rows],
-            arrived_at=self.arrived_at[rows],
-            retract=self.retract[rows],
-            part=self.part[rows],
-            birth_day=self.birth_day[rows],
-            late_everywhere=self.late_everywhere[rows],
             codes={name: column[rows] for name, column in self.codes.items()},
+            **{name: getattr(self, name)[rows] for name in _COLUMNS},
         )

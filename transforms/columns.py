@@ -2,19 +2,21 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
+from msgspec.structs import astuple
 
 from schemas.events import CODED, PARTS
+from schemas.fast import STRUCTS
 from schemas.personal import ABSENT, PersonalBatch
 from schemas.policy import OTHER, PrivacyPolicy
 from schemas.rejects import DecodeError, Reason
 from schemas.source import SourceRules
 from transforms.privacy.times import Zone, birth_days
 from transforms.privacy.tokens import IdRefused, normalize
-from transforms.windows import late_for, windows_of
+from transforms.windows import late_for_all
 
 TOLERANCE = 15 * 60_000  # a clock may be this far ahead (design 2)
 NON_PATRONS = frozenset({"staff", "system", "test", "shadow", "guest"})
@@ -127,37 +129,38 @@ def columns_of(
       now: the reader's clock, ms UTC; a stamp further ahead than the tolerance is refused.
     """
     n = len(events)
-    occurred = np.fromiter([event.occurred_at for event in events], np.int64, n)
-    arrived = _arrivals(events, stamps, occurred)
+    fields = STRUCTS[kind].__struct_fields__
+    column = dict(zip(fields, list(zip(*map(astuple, events), strict=True)) or [()] * len(fields), strict=True))
+    occurred = np.fromiter(column["occurred_at"], np.int64, n)
+    arrived = _arrivals(stamps, column["arrived_at"], column["occurred_at"])
     refused: dict[int, DecodeError] = {}
     _refuse(refused, arrived > now + TOLERANCE, Reason.CLOCK, "arrived_at")
     _refuse(refused, occurred > arrived + TOLERANCE, Reason.FUTURE, "occurred_at")
-    birth_day, bad_birth = birth_days([event.birth_date for event in events])
+    birth_day, bad_birth = birth_days(column["birth_date"])
     _refuse(refused, bad_birth, Reason.BAD_VALUE, "birth_date")
 
     names = PARTS[kind]
     part = np.zeros(n, np.int8)
     if kind != "engagement":
         where = {name: at for at, name in enumerate(names)}
-        parts = [event.action for event in events] if kind == "circulation" else [event.change for event in events]
-        part = np.fromiter(map(where.__getitem__, parts), np.int8, n)
+        part = np.fromiter(map(where.__getitem__, column["action" if kind == "circulation" else "change"]), np.int8, n)
 
     codes = {
-        column: book.positions(column, _column(events, "postal_code" if column == "home_zone" else column))
-        for column in CODED[kind]
-        if column in book.known
+        name: book.positions(name, column["postal_code" if name == "home_zone" else name])
+        for name in CODED[kind]
+        if name in book.known
     }
     counts: Counter[str] = Counter()
     kept = np.ones(n, bool)
     kept[list(refused)] = False
-    ids = list(map(patrons.__getitem__, _column(events, "patron_ref")))
+    ids = tuple(map(patrons.__getitem__, column["patron_ref"]))
     nobody = np.fromiter([name is None for name in ids], bool, n)
     refused_ids = _is(ids, REFUSED)
     # Who is no patron counts nowhere and is not looked at further. A return names nobody and is kept.
     returns = part == (names.index("return") if "return" in names else ABSENT)
     for why, gone in (
         ("kind", np.full(n, kind not in rules.kinds)),
-        ("not_a_patron", ~_is(_column(events, "patron_kind"), "patron")),
+        ("not_a_patron", ~_is(column["patron_kind"], "patron")),
         ("not_a_patron", codes["patron_type"] == _FILTERED if "patron_type" in codes else np.zeros(n, bool)),
         ("no_patron", nobody & ~returns),
     ):
@@ -171,27 +174,24 @@ def columns_of(
     kept[list(refuse_kept)] = False
     refused |= refuse_kept
 
-    late = np.ones(n, bool)
-    for table in policy.tables_of(kind):
-        late &= late_for(table, windows_of(table, occurred, zone), arrived, zone)
     batch = PersonalBatch(
         source=rules.name,
         namespace=rules.namespace,
         kind=kind,
-        patron_ids=tuple(ids),
-        act_ids=tuple([event.event_id for event in events]),
+        patron_ids=ids,
+        act_ids=column["event_id"],
         occurred_at=occurred,
         arrived_at=arrived,
-        retract=_is(_column(events, "op"), "retract"),
+        retract=_is(column["op"], "retract"),
         part=part,
         birth_day=birth_day,
-        late_everywhere=late,
+        late_everywhere=late_for_all(policy.tables_of(kind), occurred, arrived, zone),
         codes=codes,
     )
     if not kept.all():
         batch = batch.take(np.flatnonzero(kept))
     counts[f"accepted/{kind}"] += len(batch)
-    return Columns(batch, tuple(sorted(refused.items(), key=lambda item: item[0])), counts)
+    return Columns(batch, tuple(sorted(refused.items(), key=itemgetter(0))), counts)
 
 
 def _refuse(refused: dict[int, DecodeError], rows: np.ndarray, reason: Reason, field: str) -> None:
@@ -199,17 +199,13 @@ def _refuse(refused: dict[int, DecodeError], rows: np.ndarray, reason: Reason, f
         refused.setdefault(row, DecodeError(reason, (field,)))
 
 
-def _column(events: Sequence[Any], name: str) -> list[Any]:
-    return list(map(attrgetter(name), events))
-
-
-def _arrivals(events: Sequence[Any], stamps: Sequence[Optional[int]], occurred: np.ndarray) -> np.ndarray:
+def _arrivals(stamps: Sequence[Optional[int]], own: Sequence[Optional[int]], occurred: Sequence[int]) -> np.ndarray:
     """Effective arrival: the envelope's stamp, else the event's own, else the time of the event."""
-    if None in stamps:
-        own = _column(events, "arrived_at")
-        stamps = [mine if stamp is None else stamp for stamp, mine in zip(stamps, own, strict=True)]
-    if None in stamps:
-        stamps = [at if stamp is None else stamp for stamp, at in zip(stamps, occurred.tolist(), strict=True)]
+    if not any(stamps):
+        stamps = own
+    for further in (own, occurred):
+        if None in stamps:
+            stamps = [more if stamp is None else stamp for stamp, more in zip(stamps, further, strict=True)]
     return np.fromiter(stamps, np.int64, len(stamps))  # type: ignore[arg-type]
 
 

@@ -23,7 +23,7 @@ from schemas.wire.adapter import Context
 from schemas.wire.envelopes import header
 from transforms.columns import CodeBook, Columns, PatronNames, columns_of
 from transforms.keys import OpensKeys
-from transforms.messages import Messages, lines_of, read_messages, refuse_all
+from transforms.messages import Messages, lines_of, pieces_of, read_messages, refuse_all
 from transforms.privacy.sealing import TooLarge, fingerprint, seal, size_class
 from transforms.privacy.times import Zone, local_resolver
 
@@ -40,6 +40,20 @@ class Decoded:
     rejects: list[Tuple[bytes, DecodeError]] = field(default_factory=list)
     counts: "Counter[str]" = field(default_factory=Counter)
     span: Optional[ArrivalSpan] = None
+
+    @staticmethod
+    def concat(pieces: Sequence["Decoded"]) -> "Decoded":
+        """What became of all pieces of a chunk."""
+        whole = Decoded()
+        kinds: dict[str, list[PersonalBatch]] = {}
+        for piece in pieces:
+            whole.rejects += piece.rejects
+            whole.counts.update(piece.counts)
+            for batch in piece.batches:
+                kinds.setdefault(batch.kind, []).append(batch)
+        whole.batches = [PersonalBatch.concat(kinds[kind]) for kind in sorted(kinds)]
+        whole.span = ArrivalSpan.of([piece.span for piece in pieces if piece.span])
+        return whole
 
 
 class Decoder:
@@ -68,6 +82,9 @@ class Decoder:
 
     def decode(self, chunk: RawChunk) -> Decoded:
         """Decode a chunk; never raises for what is in it."""
+        return Decoded.concat([self._piece(piece) for piece in pieces_of(chunk)])
+
+    def _piece(self, chunk: RawChunk) -> Decoded:
         context = self._context
         if chunk.form == "tsv" and any(lines_of(block) for block in chunk.blocks):
             try:

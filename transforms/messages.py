@@ -3,8 +3,9 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Container, Optional, Tuple
+from typing import Any, Callable, Container, Iterator, Optional, Tuple
 
 import fastavro
 import msgspec
@@ -18,6 +19,7 @@ from schemas.wire.adapter import Adapter, Context
 from schemas.wire.envelopes import BOM, OPENERS, open_avro, open_json
 
 LIMIT = 64 * 1024  # bytes of one message; more is a reject whose payload is not kept
+_PIECE = 256 * 1024  # bytes
 _NEWLINE, _OPENING, _CLOSING = b"\n{}"
 
 
@@ -93,6 +95,23 @@ class Messages:
 def lines_of(block: bytes) -> list[bytes]:
     """The messages of a block of lines; empty lines are none."""
     return [line for line in block.removeprefix(BOM).split(b"\n") if line.strip()]
+
+
+def pieces_of(chunk: RawChunk) -> Iterator[RawChunk]:
+    """The chunk in pieces of whole lines, so small that their events stay in the processor's caches."""
+    blocks = list(chunk.blocks) if chunk.form == "avro" else [piece for one in chunk.blocks for piece in _cut(one)]
+    for at, block in enumerate(blocks):
+        yield replace(chunk, blocks=(block,), truncated=chunk.truncated and at == len(blocks) - 1)
+    if not blocks:
+        yield chunk
+
+
+def _cut(block: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(block):
+        end = block.rfind(b"\n", start, start + _PIECE) + 1 or block.find(b"\n", start) + 1 or len(block)
+        yield block[start:end]
+        start = end
 
 
 def refuse_all(chunk: RawChunk, error: DecodeError) -> Messages:

@@ -1,7 +1,7 @@
 """ReleaseCounts: threshold, clip, noise and rounding turn a merged set of acts into a released table."""
 
 from dataclasses import dataclass
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator, Optional, Sequence, Union
 
 import apache_beam as beam
 import numpy as np
@@ -67,9 +67,9 @@ def _decide(measure: Measure, table: Table, counts: CellCounts, at: int, cell: s
     return max(table.k, true_value + draw(cell, measure.name, true_value))
 
 
-def _rows_of(tally: Tally, measure: Measure, kind: str) -> np.ndarray:
-    wanted = np.array([not measure.parts or name in measure.parts for name in PARTS[kind]], bool)
-    return np.flatnonzero(wanted[tally.part])
+def _rows_of(tally: Tally, parts: Sequence[str], kind: str) -> Union[slice, np.ndarray]:
+    wanted = np.array([not parts or name in parts for name in PARTS[kind]], bool)[tally.part]
+    return slice(None) if wanted.all() else np.flatnonzero(wanted)
 
 
 def release(tally: Tally, *, policy: PrivacyPolicy, tenant: str, draw: Draw) -> ReleasedTable:
@@ -84,21 +84,22 @@ def release(tally: Tally, *, policy: PrivacyPolicy, tenant: str, draw: Draw) -> 
     """
     table = policy.table(tally.key.table)
     _, space = np.unique(tally.space, return_inverse=True)
-    counted: list[tuple[Measure, CellCounts, dict[int, int]]] = []
-    for measure in table.measures:
-        rows = _rows_of(tally, measure, table.kind)
-        counts = count_cells(
+    counts: dict[tuple[str, ...], tuple[CellCounts, dict[int, int]]] = {}
+    for parts in {measure.parts: None for measure in table.measures}:
+        rows = _rows_of(tally, parts, table.kind)
+        of_parts = count_cells(
             tally.cell[rows], tally.token[rows], space[rows].astype(np.uint8), tally.n[rows], table.clip
         )
-        counted.append((measure, counts, {cell: at for at, cell in enumerate(counts.cell.tolist())}))
+        counts[parts] = (of_parts, {cell: at for at, cell in enumerate(of_parts.cell.tolist())})
     released = []
     for cell in range(table.n_cells):
         name = table.cell_json(cell)
         zero = bool(table.structural_zeros) and table.is_structural_zero(cell)
-        for measure, counts, positions in counted:
+        for measure in table.measures:
             mechanism = mechanism_of(measure, table, policy)
+            of_parts, positions = counts[measure.parts]
             at = positions.get(cell)
-            value = None if at is None else _decide(measure, table, counts, at, name, draw)
+            value = None if at is None else _decide(measure, table, of_parts, at, name, draw)
             if zero:
                 released.append(ReleasedRow(name, measure.name, 0, "structural_zero", mechanism))
             else:

@@ -53,7 +53,8 @@ def merge(tallies: Sequence[Tally]) -> Tally:
     """
     union = Tally.concat(tallies)
     rows = standing(union.act, union.order, union.retract, union.n, union.cell, union.token)
-    return union.take(rows)
+    # Where all rows stand the union is the set as it is: a set has no order.
+    return union if len(rows) == len(union) else union.take(rows)
 
 
 def seal_tally(tallied: Tally, month: MonthKey) -> SealedTally:

@@ -1,5 +1,8 @@
 """Which civil window an event falls into, and whether it came too late for it. No Beam here."""
 
+from operator import attrgetter
+from typing import Sequence
+
 import numpy as np
 
 from schemas.policy import Table
@@ -23,3 +26,12 @@ def windows_of(table: Table, occurred_at: np.ndarray, zone: Zone) -> np.ndarray:
     """The civil day or month number of each event."""
     numbers: np.ndarray = zone.day_of(occurred_at) if table.grain == "day" else zone.month_of(occurred_at)
     return numbers
+
+
+def late_for_all(tables: Sequence[Table], occurred_at: np.ndarray, arrived_at: np.ndarray, zone: Zone) -> np.ndarray:
+    """Which events are late for every table: of each grain the table with the longest horizon decides."""
+    late = np.ones(len(occurred_at), bool)
+    longest = {table.grain: table for table in sorted(tables, key=attrgetter("horizon"))}
+    for table in longest.values():
+        late &= late_for(table, windows_of(table, occurred_at, zone), arrived_at, zone)
+    return late

@@ -52,5 +52,26 @@ def test_taking_rows_leaves_the_batch_as_it_was():
     assert [row_of(taken, row) for row in range(2)] == [before[3], before[1]]
 
 
+@given(st.lists(st.lists(st.integers(0, len(BATCH) - 1), max_size=4), min_size=1, max_size=4))
+def test_batches_are_put_together_event_by_event_without_loss(parts):
+    together = PersonalBatch.concat([BATCH.take(np.array(rows, np.int64)) for rows in parts])
+
+    assert len(together) == sum(map(len, parts))
+    assert [row_of(together, at) for at in range(len(together))] == [
+        row_of(BATCH, row) for rows in parts for row in rows
+    ]
+
+
+def test_one_batch_put_together_is_that_batch_and_two_are_both():
+    halves = [BATCH.take(np.array([0, 1])), BATCH.take(np.array([2, 3]))]
+    together = PersonalBatch.concat(halves)
+
+    assert PersonalBatch.concat([BATCH]) is BATCH
+    assert [row_of(together, at) for at in range(4)] == [row_of(BATCH, at) for at in range(4)]
+    assert {name: column.dtype for name, column in together.codes.items()} == {
+        name: column.dtype for name, column in BATCH.codes.items()
+    }
+
+
 def test_personal_events_show_nothing_of_themselves():
     assert repr(BATCH) == str(BATCH) == "PersonalBatch(<redacted>)"
