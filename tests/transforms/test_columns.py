@@ -25,7 +25,7 @@ def structs(rows):
 def columns(rows, stamps, rules=SOURCES[0], policy=None):
     policy = policy or a_policy()
     return columns_of(
-        kind, structs(rows), stamps, rules=rules, policy=policy, patrons=PatronNames(rules), book=CodeBook.of(policy, rules), zone=Zone(policy.time_zone), now=NOW
+        rows[0]["kind"], structs(rows), stamps, rules=rules, policy=policy, patrons=PatronNames(rules), book=CodeBook.of(policy, rules), zone=Zone(policy.time_zone), now=NOW
     )  # fmt: skip
 
 

@@ -142,7 +142,6 @@ def test_faulty_lines_have_their_own_reasons(lines, reasons):
     assert [error.reason for _, error in decoded.rejects] == reasons
 
 
-@pytest.mark.xfail(reason="the exact reader looks at the version's type only when nothing else is wrong")
 def test_of_two_faults_a_version_that_is_no_number_is_the_reason():
     decoded = decode_lines([a_line(v=True, patron_type=5)], SOURCES[0], a_policy(), NOW)
 

@@ -140,7 +140,6 @@ def test_the_latest_order_stands_and_ties_fall_to_the_retraction_then_to_the_lar
     assert merge([in_march([second]), in_march([first])]).n.tolist() == n
 
 
-@pytest.mark.xfail(reason="standing() does not look at the part: of a tie between two parts the last position stands")
 def test_a_tie_between_two_parts_does_not_fall_to_a_position():
     checkout, renewal = an_act(part="checkout"), an_act(part="renewal")
 
@@ -222,7 +221,6 @@ def test_nothing_in_nothing_out():
     assert run(SealTallies(KeysOfTests()), [], Tally, keeps_moments=False)[0] == {"main": []}
 
 
-@pytest.mark.xfail(reason="CellBatch.by_window fails on a batch without rows (none is made today)")
 def test_a_batch_without_rows_makes_no_tally():
     empty = np.empty(0, np.int64)
     tags = np.empty((0, 16), np.uint8)
