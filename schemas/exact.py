@@ -21,18 +21,25 @@ def read(value: Any) -> Event:
     try:
         event: Event = _ADAPTER.validate_python(value)
     except ValidationError as error:
-        raise _explained(error) from None
-    # True and 1.0 equal 1, and a contract's version is neither.
-    if type(value.get("v", 1)) is not int:
+        raise _explained(error, is_versioned=_is_versioned(value)) from None
+    if not _is_versioned(value):
         raise DecodeError(Reason.UNKNOWN_VERSION, ("v",))
     if nul := [name for name, given in event if isinstance(given, str) and "\0" in given]:
         raise DecodeError(Reason.NUL_BYTE, tuple(sorted(nul)))
     return event
 
 
-def _explained(error: ValidationError) -> DecodeError:
+def _is_versioned(value: Any) -> bool:
+    """Whether the version is a whole number: True and 1.0 equal 1, and a contract's version is neither."""
+    return not isinstance(value, dict) or type(value.get("v", 1)) is int
+
+
+def _explained(error: ValidationError, *, is_versioned: bool) -> DecodeError:
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    reason = min((_reason(item["type"], item["loc"]) for item in found), key=_MOST_TELLING.index)
+    reasons = [_reason(item["type"], item["loc"]) for item in found]
+    if not is_versioned:
+        reasons.append(Reason.UNKNOWN_VERSION)
+    reason = min(reasons, key=_MOST_TELLING.index)
     unknown = sum(item["type"] == "extra_forbidden" for item in found)
     if reason is Reason.DISALLOWED_FIELD:
         return DecodeError(reason, (), unknown)

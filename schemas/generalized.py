@@ -41,6 +41,8 @@ class CellBatch:
 
     def by_window(self) -> Iterator[Tuple[int, np.ndarray]]:
         """Each window number with the positions of its rows, windows ascending."""
+        if not len(self):
+            return
         by_time = np.argsort(self.window, kind="stable")
         windows, starts = np.unique(self.window[by_time], return_index=True)
         yield from zip(windows.tolist(), np.split(by_time, starts[1:]), strict=True)

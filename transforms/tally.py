@@ -52,7 +52,7 @@ def merge(tallies: Sequence[Tally]) -> Tally:
     Only for release: a merge that is to be merged again would have to keep the retractions.
     """
     union = Tally.concat(tallies)
-    rows = standing(union.act, union.order, union.retract, union.n, union.cell, union.token)
+    rows = standing(union.act, union.order, union.retract, union.n, union.cell, union.token, union.part, union.space)
     # Where all rows stand the union is the set as it is: a set has no order.
     return union if len(rows) == len(union) else union.take(rows)
 

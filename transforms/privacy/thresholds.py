@@ -1,5 +1,6 @@
 """Which acts stand, how many people and acts a cell has, and which numbers may be published."""
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -50,16 +51,15 @@ def _starts(*columns: np.ndarray) -> np.ndarray:
     return new
 
 
-def standing(
-    act: np.ndarray, order: np.ndarray, retract: np.ndarray, n: np.ndarray, cell: np.ndarray, token: np.ndarray
-) -> np.ndarray:
+def standing(act: np.ndarray, order: np.ndarray, retract: np.ndarray, n: np.ndarray, *others: np.ndarray) -> np.ndarray:
     """The rows that stand: of one act the latest, unless that takes the act out again.
 
     The latest is by effective arrival; ties fall to the retraction, then to the larger value, then to
-    the larger cell and token: never to a position, so that any order of the same rows gives the same.
+    the larger of each other column: never to a position, so that any order of the same rows gives the same.
 
     Args:
-      act: (n, 16) uint8. order: int64. retract: bool. n: int64. cell: int64. token: (n, 16) uint8.
+      act: (n, 16) uint8. order: int64. retract: bool. n: int64.
+      others: every other column of the rows: integers, or (n, 16) uint8 tags.
 
     Returns:
       int64 row positions, in the order of the act tags; of rows that are equal throughout, the last.
@@ -70,7 +70,8 @@ def standing(
     rows = _by_tag(act_high, act_low)
     first = _starts(act_high[rows], act_low[rows])
     # Of each act keep the rows with the largest value, column after column, until one row is left.
-    columns = iter((order, retract, n, cell, *_halves(token), np.arange(len(act))))
+    ties = (half for column in others for half in (_halves(column) if column.ndim > 1 else (column,)))
+    columns = chain((order, retract, n), ties, (np.arange(len(act)),))
     while not first.all():
         values = next(columns)[rows]
         starts = np.flatnonzero(first)
