@@ -23,7 +23,7 @@ class Context:
       lookups: lookup name -> wire id -> canonical column -> source code.
       also_drop: further (path, class) pairs of this system that are dropped.
       strip: paths of unknown fields that are left out instead of refused.
-      zone: turns a local time without a zone ("2026-03-01T10:00:00.123456") into ms since 1970 UTC; raises
+      zone: turns a local time without a zone ("2026-03-01T10:00:00.123") into ms since 1970 UTC; raises
         ValueError for times that do not exist. None refuses such times.
       columns: the header of a TSV archive; empty for the table's own order.
     """

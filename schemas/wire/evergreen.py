@@ -4,7 +4,7 @@ Source: evergreen-library-system/Evergreen `Open-ILS/src/sql/Pg/090.schema.actio
 its own whose `parent_circ` points back; every other row is a checkout.
 """
 
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from schemas.fast import Circulation
 from schemas.rejects import DecodeError, Reason
@@ -86,6 +86,8 @@ def events(message: Delivered, context: Context) -> List[Any]:
     act = wire.required_text(row, "id")
     start = wire.required_text(row, "xact_start")
     patron = wire.text(row, "usr")
+    # The database knows no circulation without one; a row that lost it would count everywhere but at a branch.
+    branch = wire.required_text(row, "circ_lib")
     item = context.codes("items", wire.text(row, "target_copy"))
     return [
         Circulation(
@@ -94,38 +96,63 @@ def events(message: Delivered, context: Context) -> List[Any]:
             occurred_at=parse(start, "xact_start", context.zone),
             arrived_at=message.arrived_at,
             patron_ref=patron,
-            branch=wire.text(row, "circ_lib"),
+            branch=branch,
             material=item.get("material"),
             audience=item.get("audience"),
-            **context.codes("patrons", patron),
+            **_patron(context.codes("patrons", patron)),
         )
     ]
 
 
-def _codes(record: Mapping[str, Any], columns: Mapping[str, Tuple[str, int]]) -> Dict[str, str]:
-    found = {}
-    for canonical, (column, limit) in columns.items():
-        value = wire.text(record, column, limit=limit)
-        if value is not None:
-            found[canonical] = value
+def _patron(known: Mapping[str, str]) -> Dict[str, str]:
+    """What the lookups say of a patron; of several addresses the mailing address counts, else the oldest."""
+    found = {name: value for name, value in known.items() if name != _MAILING and not name.startswith(_ADDRESS)}
+    addresses = [name for name in known if name.startswith(_ADDRESS)]
+    if addresses:
+        mailing = _ADDRESS + known.get(_MAILING, "")
+        oldest = min(addresses, key=lambda name: (len(name), name))
+        found["postal_code"] = known[mailing if mailing in known else oldest]
     return found
+
+
+def _born(row: Mapping[str, Any]) -> Optional[str]:
+    born = wire.text(row, "dob")
+    return None if born is None else day_part(born, "dob")
+
+
+# Beside the codes a lookup holds, until an event asks where its patron lives, which address is the mailing
+# address, and the postal code of each.
+_MAILING, _ADDRESS = "mailing_address", "address/"
+_OF_PATRON: Mapping[str, Callable[[Mapping[str, Any]], Optional[str]]] = {
+    "patron_type": lambda row: wire.text(row, "profile"),
+    "home_branch": lambda row: wire.text(row, "home_ou"),
+    "birth_date": _born,
+    _MAILING: lambda row: wire.text(row, "mailing_address"),
+}
 
 
 def reduce_patron(record: Mapping[str, Any]) -> Reduced:
     """One row of `actor.usr` or `actor.usr_address`: patron id -> what it says of the patron."""
     if "post_code" in record:
-        # A pending address is a patron's own entry that no librarian has accepted yet.
-        if wire.text(record, "pending") in {"t", "1"}:
-            return None
-        key = wire.text(record, "usr")
-        found = _codes(record, {"postal_code": ("post_code", 16)})
-    else:
-        key = wire.text(record, "id")
-        found = _codes(record, {"patron_type": ("profile", 64), "home_branch": ("home_ou", 64)})
-        born = wire.text(record, "dob")
-        if born is not None:
-            found["birth_date"] = day_part(born, "dob")
+        return _address(record)
+    key = wire.text(record, "id")
+    found: Dict[str, str] = {}
+    for column, read in _OF_PATRON.items():
+        value = read(record)
+        if value is not None:
+            found[column] = value
     return None if key is None else (key, found)
+
+
+def _address(row: Mapping[str, Any]) -> Reduced:
+    # A pending address is a patron's own entry that no librarian has accepted yet.
+    if wire.text(row, "pending") in {"t", "1"}:
+        return None
+    key, number = wire.text(row, "usr"), wire.text(row, "id")
+    code = wire.text(row, "post_code", limit=16)
+    if key is None or code is None:
+        return None
+    return key, {"postal_code" if number is None else _ADDRESS + number: code}
 
 
 def reduce_item(record: Mapping[str, Any]) -> Reduced:
@@ -133,7 +160,8 @@ def reduce_item(record: Mapping[str, Any]) -> Reduced:
     key = wire.text(record, "id")
     if key is None:
         return None
-    return key, _codes(record, {"material": ("circ_modifier", 64), "audience": ("location", 64)})
+    found = {"material": wire.text(record, "circ_modifier"), "audience": wire.text(record, "location")}
+    return key, {name: code for name, code in found.items() if code is not None}
 
 
 ADAPTER = Adapter(

@@ -73,7 +73,7 @@ def _instant(found: "re.Match[str]", zone: Optional[Callable[[str], int]]) -> Op
     if found["zone"] is None:
         if zone is None:
             return None
-        return zone(f"{day}T{clock}.{fraction[:6]}")
+        return zone(f"{day}T{clock}.{fraction[:3]}")
     seconds = clock.hour * 3600 + clock.minute * 60 + clock.second
     local = (day.toordinal() - _UNIX_EPOCH) * _DAY_MS + seconds * 1000 + int(fraction[:3])
     if found["sign"] is None:

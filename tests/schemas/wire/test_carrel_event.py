@@ -46,6 +46,7 @@ def test_an_object_becomes_the_very_event_that_its_json_line_becomes(event):
         (dt.datetime(2026, 3, 1, 10, 0, 0, 123_000, UTC), 1_772_359_200_123),
         (dt.datetime(2026, 3, 1, 12, 0, 0, 1_000, dt.timezone(dt.timedelta(hours=2))), 1_772_359_200_001),
         (dt.datetime(1999, 12, 31, 23, 59, 59, 999_000, UTC), 946_684_799_999),
+        (dt.datetime(2026, 2, 28, 23, 59, 59, 999_999, UTC), 1_772_323_199_999),
     ],
 )
 def test_an_avro_timestamp_is_the_same_instant_to_the_millisecond(instant, millis):
@@ -57,6 +58,11 @@ def test_an_avro_timestamp_is_the_same_instant_to_the_millisecond(instant, milli
     assert (both.occurred_at, both.arrived_at) == (millis, millis)
     assert (one.occurred_at, one.arrived_at) == (without.occurred_at, without.arrived_at) == (millis, None)
     assert (mixed.occurred_at, mixed.arrived_at) == (EARLIEST, millis)
+
+
+@pytest.mark.parametrize("name", ["occurred_at", "arrived_at"])
+def test_an_avro_time_without_a_zone_is_refused(name):
+    assert refusal(EVENT | {name: dt.datetime(2026, 3, 1)}) == (Reason.BAD_TIME, (name,), 0)  # noqa: DTZ001
 
 
 @pytest.mark.parametrize("name", ["patron_ref", "branch", "birth_date"])
@@ -75,7 +81,28 @@ def test_an_avro_timestamp_out_of_range_is_a_bad_time():
 def test_headers_are_refused_and_counted_but_not_named():
     headers = (("X-Patron-21234000000018", "1"), ("trace", None))
 
-    assert refusal(EVENT, headers=headers) == (Reason.DISALLOWED_FIELD, ("headers",), 2)
+    assert refusal(EVENT, headers=headers) == (Reason.DISALLOWED_FIELD, (), 2)
+
+
+def test_a_key_of_the_bus_is_dropped():
+    assert events(EVENT, key="21234000000018") == [exactly(EVENT)]
+    assert [field.use for field in ADAPTER.fields["circulation"].fields if field.path == "@key"] == ["dropped"]
+
+
+def test_what_the_configuration_drops_or_strips_is_left_out_and_the_rest_still_refused():
+    context = Context("ils", also_drop=(("shoe", "Q"), ("birth_date", "Q"), ("@headers.trace", "L")), strip=("hat",))
+    event = EVENT | {"shoe": {"size": 43}, "hat": 1, "birth_date": "2000-02-29"}
+
+    assert ADAPTER.events(Delivered(event, headers=(("Trace", "1"),)), context) == [exactly(EVENT)]
+    with pytest.raises(DecodeError) as refused:
+        ADAPTER.events(Delivered(event | {"coat": 1}, headers=(("other", "1"),)), context)
+    assert (refused.value.reason, refused.value.unknown) == (Reason.DISALLOWED_FIELD, 2)
+
+
+@pytest.mark.parametrize("kind", ["loan", None, 5, ["circulation"]])
+def test_an_enveloped_event_of_no_known_kind_is_refused(kind):
+    with pytest.raises(DecodeError):
+        ADAPTER.events(Delivered(EVENT | {"kind": kind}, key="k"), Context("ils", strip=("hat",)))
 
 
 @pytest.mark.parametrize("value", [None, [], [EVENT], "event", 1, True])

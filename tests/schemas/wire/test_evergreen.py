@@ -97,6 +97,8 @@ def test_an_export_without_a_needed_column_is_refused() -> None:
         ("id", None, Reason.MISSING_FIELD),
         ("id", "1" * 65, Reason.BAD_VALUE),
         ("id", 5, Reason.WRONG_TYPE),
+        ("circ_lib", None, Reason.MISSING_FIELD),
+        ("circ_lib", "", Reason.MISSING_FIELD),
         ("xact_start", "", Reason.MISSING_FIELD),
         ("xact_start", "yesterday", Reason.BAD_TIME),
         ("xact_start", "2014-05-14 08:39:13", Reason.BAD_TIME),
@@ -113,12 +115,35 @@ def test_lookups_reduce_rows_to_codes() -> None:
     )  # fmt: skip
     assert patron({"id": "4"}) == ("4", {})
     assert patron({"id": None}) is None
-    assert patron({"usr": "4", "post_code": "10001", "pending": "0"}) == ("4", {"postal_code": "10001"})
-    assert patron({"usr": "4", "post_code": "10001", "pending": "t"}) is None
+    assert patron({"id": "4", "mailing_address": "7"}) == ("4", {"mailing_address": "7"})
+    assert patron({"id": "7", "usr": "4", "post_code": "10001", "pending": "0"}) == ("4", {"address/7": "10001"})
+    assert patron({"usr": "4", "post_code": "10001"}) == ("4", {"postal_code": "10001"})
+    for silent in ({"pending": "t"}, {"pending": "1"}, {"usr": None}, {"post_code": None}):
+        assert patron({"id": "7", "usr": "4", "post_code": "10001", **silent}) is None
     assert item({"id": "2", "circ_modifier": "book", "location": "1"}) == ("2", {"material": "book", "audience": "1"})
     assert item({"id": None}) is None
     with pytest.raises(DecodeError):
         patron({"id": "4", "dob": "31.1.2000"})
+
+
+@pytest.mark.parametrize(
+    ("known", "postal"),
+    [
+        ({"mailing_address": "10", "address/9": "A", "address/10": "B", "address/11": "C"}, "B"),
+        ({"mailing_address": "12", "address/11": "C", "address/10": "B", "address/9": "A"}, "A"),
+        ({"address/11": "C", "address/9": "A"}, "A"),
+        ({"postal_code": "A"}, "A"),
+        ({"mailing_address": "12"}, None),
+    ],
+)
+def test_of_several_addresses_the_mailing_address_counts_else_the_oldest(
+    known: dict[str, str], postal: str | None
+) -> None:
+    context = Context("e", lookups={"patrons": {"4": {"patron_type": "2", **known}}})
+
+    (found,) = acts(ROW, context)
+
+    assert (found["patron_type"], found["postal_code"]) == ("2", postal)
 
 
 def sample(name: str) -> list[bytes]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from schemas.events import EARLIEST, LATEST
 from schemas.rejects import DecodeError, Reason
 from schemas.wire.timestamps import checked, day_part, parse, utc_day
+from transforms.privacy.times import local_resolver
 
 
 def reason_of(value: object, zone: object = None) -> Reason:
@@ -63,7 +64,13 @@ def test_a_time_without_zone_goes_through_the_configured_zone_only() -> None:
 
     assert parse("2026-03-01 10:00:00.5", "when", zone) == EARLIEST
     assert parse("2026-03-01T10:00", "when", zone) == EARLIEST
-    assert seen == ["2026-03-01T10:00:00.500000", "2026-03-01T10:00:00.000000"]
+    assert seen == ["2026-03-01T10:00:00.500", "2026-03-01T10:00:00.000"]
+
+
+def test_a_local_time_is_cut_to_milliseconds_and_never_rounded_into_the_next_month() -> None:
+    zone = local_resolver("America/Chicago")
+
+    assert parse("2026-02-28 23:59:59.999999", "when", zone) == parse("2026-02-28 23:59:59.999-06", "when")
 
 
 def test_a_local_time_that_does_not_exist_is_a_bad_time() -> None:
