@@ -5,14 +5,36 @@ from typing import Optional, Sequence, Tuple
 
 
 @dataclass(frozen=True, repr=False)
+class Wrapping:
+    """What a bus wrapped around the messages of a chunk; one entry for each message where not empty. Personal data.
+
+    Attributes:
+      topic: where they were published.
+      stamps: effective arrival of each message, ms UTC: the running maximum along its partition.
+      keys: record or ordering keys; empty when no message has one.
+      headers: (name, value) pairs; empty when no message has any.
+    """
+
+    topic: str
+    stamps: Tuple[int, ...]
+    keys: Tuple[Optional[bytes], ...] = ()
+    headers: Tuple[Tuple[Tuple[str, Optional[bytes]], ...], ...] = ()
+
+    def __repr__(self) -> str:
+        return "Wrapping(<redacted>)"
+
+
+@dataclass(frozen=True, repr=False)
 class RawChunk:
     """Raw messages of one source.
 
     Attributes:
       source: the configured source's name.
       header: what every message needs to be read: the header line (TSV) or file header (Avro); else empty.
-      blocks: whole lines, one message each, empty lines between them being none; an Avro block of records each.
-      form: lines, kcat, pubsub, tsv or avro: how a message is wrapped.
+      blocks: whole lines, one message each, empty lines between them being none; an Avro block of records each;
+        from a bus one message each.
+      form: lines, kcat, pubsub, tsv, avro or bus: how a message is wrapped.
+      wrapping: of messages from a bus.
       truncated: whether the file ended inside what would have been the next message.
     """
 
@@ -21,6 +43,7 @@ class RawChunk:
     blocks: Tuple[bytes, ...]
     form: str = "lines"
     truncated: bool = False
+    wrapping: Optional[Wrapping] = None
 
     def __repr__(self) -> str:
         return "RawChunk(<redacted>)"
