@@ -66,7 +66,7 @@ class Bus(Protocol):
     """One source of messages."""
 
     def parts(self) -> tuple[str, ...]:
-        """All partitions that there are now, sorted, also those not read yet; a source's clock is the lowest of theirs."""
+        """All partitions that there are now, sorted, unread ones too: the lowest of their clocks is the source's."""
 
     def poll(self, limits: Limits) -> Optional[BusBatch]:
         """Take what is there within the limits; None when nothing came, no end was proven and nothing is lost.
