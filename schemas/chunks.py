@@ -23,6 +23,22 @@ class Wrapping:
     def __repr__(self) -> str:
         return "Wrapping(<redacted>)"
 
+    def part(self, start: int, end: int) -> "Wrapping":
+        """That of some messages in a row."""
+        return Wrapping(self.topic, self.stamps[start:end], self.keys[start:end], self.headers[start:end])
+
+    def key(self, at: int) -> Optional[str]:
+        """The key of one message; bytes that are no text are shown as escapes, so that nothing is lost."""
+        key = self.keys[at] if self.keys else None
+        return None if key is None else key.decode(errors="backslashreplace")
+
+    def header(self, at: int) -> Tuple[Tuple[str, Optional[str]], ...]:
+        """The headers of one message, as `key` gives the key."""
+        pairs = self.headers[at] if self.headers else ()
+        return tuple(
+            (name, None if value is None else value.decode(errors="backslashreplace")) for name, value in pairs
+        )
+
 
 @dataclass(frozen=True, repr=False)
 class RawChunk:

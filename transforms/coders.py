@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from apache_beam.coders.typecoders import registry
 
-from schemas.chunks import ArrivalSpan, RawChunk
+from schemas.chunks import ArrivalSpan, RawChunk, Wrapping
 from schemas.counts import ReleasedRow, ReleasedTable, SealedTally, Tally, WindowKey
 from schemas.generalized import CellBatch
 from schemas.personal import PersonalBatch
@@ -19,7 +19,7 @@ _CLASSES: dict[str, Any] = {
     one.__name__: one
     for one in (
         ArrivalSpan, CellBatch, PersonalBatch, PseudonymizedBatch, RawChunk, ReleasedRow, ReleasedTable,
-        SealedReject, SealedTally, Tally, WindowKey,
+        SealedReject, SealedTally, Tally, WindowKey, Wrapping,
     )
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Raw messages become events of the canonical contract, or are refused one by one. Plain code, no Beam."""
 
 import base64
+import datetime as dt
 import io
 import json
 from dataclasses import replace
@@ -11,12 +12,14 @@ import fastavro
 import msgspec
 import numpy as np
 
-from schemas.chunks import RawChunk
+from schemas.chunks import RawChunk, Wrapping
+from schemas.events import LATEST
 from schemas.fast import READER
 from schemas.rejects import DecodeError, Reason
 from schemas.wire import carrel_event
 from schemas.wire.adapter import Adapter, Context
-from schemas.wire.envelopes import BOM, OPENERS, open_avro, open_json
+from schemas.wire.envelopes import BOM, OPENERS, Delivered, open_avro, open_json, parse_json
+from schemas.wire.timestamps import checked
 
 LIMIT = 64 * 1024  # bytes of one message; more is a reject whose payload is not kept
 _PIECE = 256 * 1024  # bytes
@@ -34,7 +37,7 @@ class Messages:
       lost: messages that could not even be told apart.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wrapping: Optional[Wrapping] = None) -> None:
         self.events: list[Any] = []
         self.owners: list[int] = []
         self.stamps: list[Optional[int]] = []
@@ -42,13 +45,15 @@ class Messages:
         self.lost = 0
         self._payloads: list[bytes] = []
         self._unsplit = b""
+        self._wrapping = wrapping
 
     @staticmethod
-    def of_lines(block: bytes, events: list[Any]) -> "Messages":
+    def of_lines(block: bytes, events: list[Any], wrapping: Optional[Wrapping] = None) -> "Messages":
         """One event from each line; the block is split only when a line's own bytes are asked for."""
-        messages = Messages()
+        messages = Messages(wrapping)
         messages.events, messages._unsplit = events, block
-        messages.owners, messages.stamps = list(range(len(events))), [None] * len(events)
+        messages.owners = list(range(len(events)))
+        messages.stamps = list(wrapping.stamps) if wrapping else [None] * len(events)
         return messages
 
     def __len__(self) -> int:
@@ -60,8 +65,9 @@ class Messages:
         return self._payloads
 
     def payload(self, owner: int) -> bytes:
-        """The bytes of one message."""
-        return self._split()[owner]
+        """The bytes of one message, as an archive would hold it: with what the bus wrapped around it."""
+        payload = self._split()[owner]
+        return rewrapped(payload, self._wrapping, owner) if self._wrapping else payload
 
     def refuse(self, payload: bytes, error: DecodeError) -> None:
         """One message that cannot be used."""
@@ -99,6 +105,9 @@ def lines_of(block: bytes) -> list[bytes]:
 
 def pieces_of(chunk: RawChunk) -> Iterator[RawChunk]:
     """The chunk in pieces of whole lines, so small that their events stay in the processor's caches."""
+    if chunk.wrapping:
+        yield from _cut_delivered(chunk, chunk.wrapping)
+        return
     blocks = list(chunk.blocks) if chunk.form == "avro" else [piece for one in chunk.blocks for piece in _cut(one)]
     for at, block in enumerate(blocks):
         yield replace(chunk, blocks=(block,), truncated=chunk.truncated and at == len(blocks) - 1)
@@ -114,6 +123,15 @@ def _cut(block: bytes) -> Iterator[bytes]:
         start = end
 
 
+def _cut_delivered(chunk: RawChunk, wrapping: Wrapping) -> Iterator[RawChunk]:
+    start, size = 0, 0
+    for end, message in enumerate(chunk.blocks, 1):
+        size += len(message)
+        if size >= _PIECE or end == len(chunk.blocks):
+            yield replace(chunk, blocks=chunk.blocks[start:end], wrapping=wrapping.part(start, end))
+            start, size = end, 0
+
+
 def refuse_all(chunk: RawChunk, error: DecodeError) -> Messages:
     """Every message of a chunk, refused for one and the same reason."""
     messages = Messages()
@@ -127,6 +145,8 @@ def read_messages(chunk: RawChunk, adapter: Adapter, context: Context) -> Messag
     """All messages of a chunk; never raises for what is in them."""
     if chunk.form == "avro":
         messages = _read_avro(chunk, adapter, context)
+    elif chunk.wrapping:
+        messages = _read_delivered(chunk.blocks, chunk.wrapping, adapter, context)
     elif chunk.form == "lines" and adapter is carrel_event.ADAPTER:
         messages = _read_canonical(b"\n".join(chunk.blocks))
     else:
@@ -138,17 +158,59 @@ def read_messages(chunk: RawChunk, adapter: Adapter, context: Context) -> Messag
 
 def _read_canonical(block: bytes) -> Messages:
     """Canonical events as JSON lines: the whole block in one call, line by line when a line is bad."""
-    if n_lines := _lines_of_objects(block):
-        try:
-            events = READER.decode_lines(block)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            events = []
-        if len(events) == n_lines:
-            return Messages.of_lines(block, events)
+    if events := _all_at_once(block):
+        return Messages.of_lines(block, events)
     messages = Messages()
     for line in lines_of(block):
         messages.add(line, partial(_canonical, line))
     return messages
+
+
+def _read_delivered(payloads: Tuple[bytes, ...], wrapping: Wrapping, adapter: Adapter, context: Context) -> Messages:
+    """Messages from a bus, JSON each: canonical ones without headers all at once, else one by one."""
+    is_canonical = adapter is carrel_event.ADAPTER
+    if is_canonical and not wrapping.headers:
+        block = b"\n".join(payloads)
+        events = _all_at_once(block)
+        if events and len(events) == len(payloads):
+            return Messages.of_lines(block, events, wrapping)
+    messages = Messages(wrapping)
+
+    def read(at: int) -> Tuple[list[Any], Optional[int]]:
+        stamp = checked(wrapping.stamps[at])
+        if is_canonical and not wrapping.headers:
+            return _canonical(payloads[at])[0], stamp
+        delivered = Delivered(parse_json(payloads[at]), wrapping.key(at), wrapping.header(at), stamp, wrapping.topic)
+        return adapter.events(delivered, context), stamp
+
+    for at, payload in enumerate(payloads):
+        messages.add(payload, partial(read, at))
+    return messages
+
+
+def rewrapped(payload: bytes, wrapping: Wrapping, at: int) -> bytes:
+    """One message from a bus as a line of an archive: the JSON of a Pub/Sub pull, which can hold any bytes."""
+    stamp = min(max(wrapping.stamps[at], 0), LATEST)  # a producer may write any number there
+    published = dt.datetime.fromtimestamp(stamp / 1000, dt.UTC).isoformat(timespec="milliseconds")
+    message = {
+        "data": base64.b64encode(payload).decode(),
+        "attributes": dict(wrapping.header(at)),
+        "orderingKey": wrapping.key(at),
+        "publishTime": published,
+    }
+    return json.dumps({"message": message}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _all_at_once(block: bytes) -> list[Any]:
+    """The event of each line; none when any line is not plainly one event."""
+    n_lines = _lines_of_objects(block)
+    if not n_lines:
+        return []
+    try:
+        events: list[Any] = READER.decode_lines(block)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return events if len(events) == n_lines else []
 
 
 def _lines_of_objects(block: bytes) -> int:
