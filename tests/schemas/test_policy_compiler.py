@@ -131,6 +131,7 @@ def test_too_many_cells_are_refused():
         (HEAD + TABLE)
         .replace("[branches]", f"[branches]\n{branches}")
         .replace('["branch"]', '["branch", "daypart", "action"]')
+        .replace('parts = ["checkout"]\n', "")
     )
 
     assert "100000 cells" in refusal(text.replace('B03 = "b"', 'B03 = "b"\n' + branches.replace('"north"', '"a"')))
@@ -155,7 +156,7 @@ def test_a_policy_compiles_to_closed_cells_and_a_stable_hash():
 
 
 def test_sensitive_tables_have_k_20_and_explain_says_what_is_spent():
-    text = HEAD + TABLE.replace("why", "sensitive = true\nwhy")
+    text = HEAD + TABLE.replace('["branch"]', '["material"]').replace("why", "sensitive = true\nwhy")
     total = (
         TABLE.replace('"t"', '"u"').replace('["acts"]', '["total_checkouts"]').replace("why", "invariant = true\nwhy")
     )
