@@ -7,7 +7,7 @@ committed with it, and a tally is a set, so reading again changes nothing.
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,7 +18,7 @@ from pipelines.exchange import Exchange, ExchangedLookups
 from pipelines.graph import release_tallies, tally_events
 from pipelines.keys import KeyringAt
 from pipelines.work_store import Position, WorkStore
-from schemas.chunks import RawChunk
+from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, Tally, WindowKey
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
@@ -27,6 +27,7 @@ from transforms.keys import OpensKeys
 from transforms.tally import SealTallies, merge, open_tally
 
 OPEN, VERIFY = "open", "verify"
+Accept = Callable[[Position, Sequence[ArrivalSpan]], Position]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,12 @@ def build_release_graph(
     _ = release_tallies(merged, policy, tenant, keyring) | "WriteCounts" >> outputs.WriteCounts(name)
 
 
+def in_any_order(position: Position, spans: Sequence[ArrivalSpan]) -> Position:
+    """Accept what arrived in any order; the position keeps no clock."""
+    del spans
+    return position
+
+
 def run_batch(
     job: Job,
     store: WorkStore,
@@ -75,12 +82,15 @@ def run_batch(
     position: Position,
     batch_name: str,
     published: frozenset[tuple[str, str]],
+    accept: Accept = in_any_order,
 ) -> None:
     """Run the graph over some chunks of one source and commit what came of it.
 
     Args:
       position: of the file after these chunks.
       published: (table, window start) pairs that are in the ledger: their acts go to the verify lane.
+      accept: given the position and what the chunks say of arrival, in the order of the file, gives the position
+        with its clock, or raises: then nothing of the batch is committed.
     """
     with Exchange(chunks=chunks, lookups=job.lookups) as given:
         root = pipeline()
@@ -99,6 +109,7 @@ def run_batch(
         result.wait_until_finish()
         counts = _counts(result)
     crash_point("graph-run")
+    position = accept(position, given.spans)
     lanes = {t.key: VERIFY if (t.key.table, t.key.start) in published else OPEN for t in given.tallies}
     with store.transaction() as transaction:
         transaction.append(lanes, sorted(given.tallies, key=lambda t: t.key))

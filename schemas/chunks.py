@@ -1,5 +1,6 @@
 """Raw messages as a source delivered them, some thousand at a time. Personal data: `repr` shows none of it."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Optional, Sequence, Tuple
 
@@ -67,16 +68,23 @@ class RawChunk:
 
 @dataclass(frozen=True)
 class ArrivalSpan:
-    """How far a chunk moves its source's clock: first and last effective arrival, last event time (ms UTC)."""
+    """How far a chunk moves its source's clock.
+
+    Attributes:
+      first_arrival, last_arrival: first and last effective arrival, ms UTC.
+      last_event: last event time, ms UTC.
+      in_order: whether no event arrived before one of its kind that stands above it.
+    """
 
     source: str
     first_arrival: int
     last_arrival: int
     last_event: int
+    in_order: bool = True
 
     @staticmethod
     def of(spans: Sequence["ArrivalSpan"]) -> Optional["ArrivalSpan"]:
-        """The span of several of one source; None of none."""
+        """The span of several of one source, in their order; None of none."""
         if not spans:
             return None
         return ArrivalSpan(
@@ -84,4 +92,6 @@ class ArrivalSpan:
             first_arrival=min(span.first_arrival for span in spans),
             last_arrival=max(span.last_arrival for span in spans),
             last_event=max(span.last_event for span in spans),
+            in_order=all(span.in_order for span in spans)
+            and all(above.last_arrival <= below.first_arrival for above, below in itertools.pairwise(spans)),
         )

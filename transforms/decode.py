@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any, Callable, Final, Iterator, Literal, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from blake3 import blake3
@@ -132,6 +133,7 @@ class Decoder:
                 first_arrival=min(int(batch.arrived_at.min()) for batch in batches),
                 last_arrival=max(int(batch.arrived_at.max()) for batch in batches),
                 last_event=max(int(batch.occurred_at.max()) for batch in batches),
+                in_order=all(bool((np.diff(batch.arrived_at) >= 0).all()) for batch in batches),
             )
         return decoded
 
