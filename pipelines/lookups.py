@@ -24,6 +24,10 @@ class LookupsError(ValueError):
     """A declared lookup cannot be read; the text is one line: what, where, what to do."""
 
 
+class _SaysNothingError(DecodeError):
+    """No line of an export could be used: it is of another form, and everything would become `other`."""
+
+
 class Configured(Protocol):
     """The part of a source's configuration that is read here."""
 
@@ -64,7 +68,7 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
 
     Raises:
       LookupsError: a lookup that the adapter does not have, or an export that is missing, unreadable, of an
-        unknown form or without header.
+        unknown form, without header, or of which no line can be used.
     """
     tables: dict[str, dict[str, dict[str, str]]] = {}
     skipped: dict[str, int] = {}
@@ -81,6 +85,8 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
                 broken += _fill(table, path, reduce)
             except (OSError, EOFError, zlib.error, DecodeError) as fault:
                 what = "is missing" if isinstance(fault, FileNotFoundError) else "cannot be read"
+                if isinstance(fault, _SaysNothingError):
+                    what = "has no line with an id that this adapter knows"
                 msg = f"source {config.name}: lookup {name}: {path} {what}; export it again or correct the path"
                 raise LookupsError(msg) from None
         tables[name], skipped[name] = table, broken
@@ -89,9 +95,10 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
 
 def _fill(table: dict[str, dict[str, str]], path: Path, reduce: Reduce) -> int:
     """Adds one export to a table; returns how many of its lines were broken."""
-    broken = 0
+    lines = used = broken = 0
     with _opened(path) as stream:
         for record in _records(stream, path):
+            lines += 1
             if record is None:
                 broken += 1
                 continue
@@ -101,8 +108,11 @@ def _fill(table: dict[str, dict[str, str]], path: Path, reduce: Reduce) -> int:
                 broken += 1
                 continue
             if reduced is not None:
+                used += 1
                 key, codes = reduced
                 table.setdefault(key, {}).update(codes)
+    if lines and not used:
+        raise _SaysNothingError(Reason.MISSING_FIELD)
     return broken
 
 

@@ -213,7 +213,7 @@ def events(message: Delivered, context: Context) -> List[Any]:
 def reduce_campaign(row: Mapping[str, Any]) -> Reduced:
     """One row of a campaign export: id -> campaign type."""
     key, code = _id(row, "Id"), wire.text(row, "Type")
-    return None if key is None or code is None else (key, {"campaign_type": code})
+    return None if key is None else (key, {} if code is None else {"campaign_type": code})
 
 
 def reduce_member(row: Mapping[str, Any]) -> Reduced:

@@ -99,6 +99,28 @@ def test_an_export_that_cannot_be_used_is_one_clear_error(
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("source", "lookup", "name", "content"),
+    [
+        ("folio", "items", "items.json", b'{"items":[{"id":"i1","materialTypeId":"m1"}],"totalRecords":1}'),
+        ("folio", "patrons", "users.jsonl", b"broken\n" * 3),
+        ("salesforce", "members", "members.csv", b"Member,Contact\r\n00v,003\r\n"),
+        ("evergreen", "items", "copies.tsv", b"copy\tmod\n1\tbook\n"),
+    ],
+)
+def test_an_export_of_another_form_is_refused_and_does_not_make_everything_other(
+    tmp_path: Path, source: str, lookup: str, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(LookupsError, match="has no line with an id that this adapter knows; export it again"):
+        lookups.load(ADAPTERS[source], Config({lookup: tmp_path / name}))
+
+
+def test_an_export_without_lines_is_a_system_that_has_none(tmp_path: Path) -> None:
+    (tmp_path / "members.csv").write_bytes(b"Id,ContactId,CampaignId\r\n")
+    assert lookups.load(ADAPTERS["salesforce"], Config({"members": tmp_path / "members.csv"})) == {"members": {}}
+
+
 def test_a_lookup_that_the_adapter_has_not_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(LookupsError, match="has no lookup branches; known: items, patrons"):
         lookups.load(ADAPTERS["folio"], Config({"branches": tmp_path / "x.csv"}))

@@ -215,7 +215,8 @@ def test_ids_of_a_report_meet_the_longer_ones_of_events() -> None:
 def test_lookups_reduce_rows_to_codes() -> None:
     campaign, member = SALESFORCE.lookups["campaigns"], SALESFORCE.lookups["members"]
     assert campaign({"Id": "701A", "Type": "Email", "Name": "n"}) == ("701A", {"campaign_type": "Email"})
-    assert campaign({"Id": "701A", "Type": ""}) is None
+    assert campaign({"Id": "701A", "Type": ""}) == ("701A", {})
+    assert campaign({"Id": ""}) is None
     assert member({"Id": "00v", "ContactId": "", "CampaignId": "701"}) == ("00v", {"CampaignId": "701"})
     assert member({"Id": "00v", "LeadId": "00Q", "CampaignId": "7"}) == ("00v", {"LeadId": "00Q", "CampaignId": "7"})
     assert member({"Id": ""}) is None
