@@ -24,6 +24,9 @@ CREATE TABLE IF NOT EXISTS positions(
 CREATE TABLE IF NOT EXISTS clocks(
   lane TEXT, source TEXT, first_arrival INTEGER, last_arrival INTEGER, last_event INTEGER, clock INTEGER,
   complete_from TEXT, complete_through TEXT, PRIMARY KEY(lane, source));
+CREATE TABLE IF NOT EXISTS proofs(source TEXT, part TEXT, clock INTEGER NOT NULL, PRIMARY KEY(source, part));
+CREATE TABLE IF NOT EXISTS gaps(
+  source TEXT, part TEXT, after INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(source, part, after, until));
 CREATE TABLE IF NOT EXISTS tallies(
   id INTEGER PRIMARY KEY, lane TEXT NOT NULL, table_name TEXT NOT NULL, window_start TEXT NOT NULL,
   window_end TEXT NOT NULL, rows INTEGER NOT NULL, blob BLOB NOT NULL);
@@ -166,6 +169,15 @@ class WorkStore:
         ).fetchone()
         return NEVER if row is None else Clock(*row)
 
+    def proofs(self, source: str) -> dict[str, int]:
+        """Until when each part of a source was proven to have been read to its end, ms UTC."""
+        return dict(self._db.execute("SELECT part, clock FROM proofs WHERE source = ?", (source,)))
+
+    def gaps(self, source: str) -> list[tuple[int, int]]:
+        """What a source has lost: arrival of the last message before and of the first one after, ms UTC."""
+        rows = self._db.execute("SELECT after, until FROM gaps WHERE source = ? ORDER BY after, until", (source,))
+        return [(after, until) for after, until in rows]
+
     def windows(self, lane: str) -> dict[WindowKey, int]:
         """The windows that hold acts, and how many rows."""
         rows = self._db.execute(
@@ -253,6 +265,17 @@ class Transaction:
             " SET next = excluded.next, head = excluded.head, done = excluded.done, clock = excluded.clock",
             (source, position.part, position.next, position.head, position.done, position.clock),
         )
+
+    def prove(self, source: str, part: str, clock: int) -> None:
+        """The part was read to its end at this time (ms UTC); kept apart from the arrival of what was read."""
+        self._db.execute(
+            "INSERT INTO proofs VALUES(?, ?, ?) ON CONFLICT(source, part) DO UPDATE SET clock = MAX(clock, excluded.clock)",
+            (source, part, clock),
+        )
+
+    def note_gap(self, source: str, part: str, after: int, until: int) -> None:
+        """Messages of a part are lost for good; windows that they may belong to are void."""
+        self._db.execute("INSERT OR IGNORE INTO gaps VALUES(?, ?, ?, ?)", (source, part, after, until))
 
     def forget_positions(self, source: str, parts: Iterable[str]) -> None:
         """Read these files from their beginning again."""
