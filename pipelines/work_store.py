@@ -269,7 +269,8 @@ class Transaction:
     def prove(self, source: str, part: str, clock: int) -> None:
         """The part was read to its end at this time (ms UTC); kept apart from the arrival of what was read."""
         self._db.execute(
-            "INSERT INTO proofs VALUES(?, ?, ?) ON CONFLICT(source, part) DO UPDATE SET clock = MAX(clock, excluded.clock)",
+            "INSERT INTO proofs VALUES(?, ?, ?) ON CONFLICT(source, part) DO UPDATE"
+            " SET clock = MAX(clock, excluded.clock)",
             (source, part, clock),
         )
 
