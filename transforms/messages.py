@@ -254,16 +254,25 @@ def _read_avro(chunk: RawChunk, adapter: Adapter, context: Context) -> Messages:
     """Avro blocks. A record that cannot be read makes the rest of its block unreadable: it is counted lost."""
     messages = Messages()
     for block in chunk.blocks:
-        expected, read = _varint(block), 0
-        try:
-            for record in fastavro.reader(io.BytesIO(chunk.header + block)):
-                read += 1
-                payload = json.dumps(record, sort_keys=True, default=_plain).encode()
-                messages.add(payload, partial(_record, record, adapter, context))
-        except Exception:  # noqa: BLE001 - any failure inside the decoder means the bytes are no Avro
-            messages.refuse(block, DecodeError(Reason.NOT_AVRO))
-            messages.lost += max(0, expected - read - 1)
+        for read, record in enumerate(_records(chunk.header + block)):
+            if record is _BROKEN:
+                messages.refuse(block, DecodeError(Reason.NOT_AVRO))
+                messages.lost += max(0, _varint(block) - read - 1)
+                break
+            payload = json.dumps(record, sort_keys=True, default=_plain).encode()
+            messages.add(payload, partial(_record, record, adapter, context))
     return messages
+
+
+_BROKEN: Any = object()
+
+
+def _records(container: bytes) -> Iterator[Any]:
+    """The records of a container; _BROKEN where the rest cannot be read."""
+    try:
+        yield from fastavro.reader(io.BytesIO(container))
+    except Exception:  # noqa: BLE001 - any failure inside the decoder means the bytes are no Avro
+        yield _BROKEN
 
 
 def _record(record: Any, adapter: Adapter, context: Context) -> Tuple[list[Any], Optional[int]]:
