@@ -1,6 +1,6 @@
 """The exact reader: says why an event is refused, in names from the contract's own dictionary only."""
 
-from typing import Any, Tuple
+from typing import Any, Sequence, Tuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,9 +21,11 @@ def read(value: Any) -> Event:
     try:
         event: Event = _ADAPTER.validate_python(value)
     except ValidationError as error:
-        raise _explained(error, is_versioned=_is_versioned(value)) from None
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        faults = [(item["type"], item["loc"]) for item in found]
+        raise _explained(faults if _is_versioned(value) else [*faults, _NO_VERSION]) from None
     if not _is_versioned(value):
-        raise DecodeError(Reason.UNKNOWN_VERSION, ("v",))
+        raise _explained([_NO_VERSION])
     if nul := [name for name, given in event if isinstance(given, str) and "\0" in given]:
         raise DecodeError(Reason.NUL_BYTE, tuple(sorted(nul)))
     return event
@@ -34,18 +36,15 @@ def _is_versioned(value: Any) -> bool:
     return not isinstance(value, dict) or type(value.get("v", 1)) is int
 
 
-def _explained(error: ValidationError, *, is_versioned: bool) -> DecodeError:
-    found = error.errors(include_input=False, include_url=False, include_context=False)
-    reasons = [_reason(item["type"], item["loc"]) for item in found]
-    if not is_versioned:
-        reasons.append(Reason.UNKNOWN_VERSION)
-    reason = min(reasons, key=_MOST_TELLING.index)
-    unknown = sum(item["type"] == "extra_forbidden" for item in found)
+def _explained(faults: Sequence[Tuple[str, Tuple[Any, ...]]]) -> DecodeError:
+    """The most telling reason of faults, each as pydantic's kind of fault and where it is."""
+    reason = min((_reason(fault, loc) for fault, loc in faults), key=_MOST_TELLING.index)
     if reason is Reason.DISALLOWED_FIELD:
-        return DecodeError(reason, (), unknown)
-    return DecodeError(reason, tuple(sorted({name for item in found for name in _named(item["type"], item["loc"])})))
+        return DecodeError(reason, (), sum(fault == "extra_forbidden" for fault, _ in faults))
+    return DecodeError(reason, tuple(sorted({name for fault, loc in faults for name in _named(fault, loc)})))
 
 
+_NO_VERSION = ("int_type", ("v",))
 _MOST_TELLING = (
     Reason.DISALLOWED_FIELD,
     Reason.UNKNOWN_KIND,

@@ -19,6 +19,8 @@ FAULTS = [
     ("v", None, Reason.UNKNOWN_VERSION),
     ("v", 10**30, Reason.UNKNOWN_VERSION),
     ("v", {"v": 1}, Reason.UNKNOWN_VERSION),
+    ("v", True, Reason.UNKNOWN_VERSION),
+    ("v", 1.0, Reason.UNKNOWN_VERSION),
     ("event_id", LEFT_OUT, Reason.MISSING_FIELD),
     ("occurred_at", LEFT_OUT, Reason.MISSING_FIELD),
     ("action", LEFT_OUT, Reason.MISSING_FIELD),
@@ -65,6 +67,15 @@ def test_every_fault_has_its_reason_and_names_its_field_if_the_contract_does(fau
     assert (error.fields, error.unknown) == (((), 1) if reason is Reason.DISALLOWED_FIELD else ((name,), 0))
 
 
+@pytest.mark.parametrize("version", [True, 1.0, None, 2])
+def test_another_version_tells_more_than_what_else_is_wrong_but_for_disallowed_fields_and_kinds(version):
+    event = EVENT | {"v": version, "action": "borrowed"}
+
+    assert (refusal(event).reason, refusal(event).fields) == (Reason.UNKNOWN_VERSION, ("action", "v"))
+    assert refusal(event | {"shoe": 43}).reason is Reason.DISALLOWED_FIELD
+    assert refusal(event | {"kind": "loan"}).reason is Reason.UNKNOWN_KIND
+
+
 @given(st.lists(st.sampled_from(FAULTS), min_size=2, max_size=5, unique_by=lambda fault: fault[0]))
 def test_of_several_faults_the_most_telling_one_is_the_reason(faults):
     error = refusal(with_faults(*faults))
@@ -93,13 +104,6 @@ def test_what_is_no_object_has_the_wrong_type(value):
     error = refusal(value)
 
     assert (error.reason, error.fields, error.unknown) == (Reason.WRONG_TYPE, (), 0)
-
-
-@pytest.mark.parametrize("version", [True, 1.0])
-def test_what_only_equals_the_version_is_another_version(version):
-    error = refusal(EVENT | {"v": version})
-
-    assert (error.reason, error.fields) == (Reason.UNKNOWN_VERSION, ("v",))
 
 
 def test_a_nul_byte_in_any_text_is_refused_and_its_fields_are_named():
