@@ -14,7 +14,7 @@ def a_batch(windows):
     return CellBatch("t", window, numbers, tags, tags, numbers, numbers < 0, numbers, numbers, numbers)
 
 
-@given(st.lists(st.integers(-3, 700), min_size=1, max_size=30))
+@given(st.lists(st.integers(-3, 700), max_size=30))
 def test_every_row_is_in_its_own_window_once_and_windows_ascend(windows):
     batch = a_batch(windows)
     found = [(number, rows.tolist()) for number, rows in batch.by_window()]
@@ -22,6 +22,10 @@ def test_every_row_is_in_its_own_window_once_and_windows_ascend(windows):
     assert found == [
         (number, [row for row, window in enumerate(windows) if window == number]) for number in sorted(set(windows))
     ]
+
+
+def test_a_batch_without_acts_has_no_window():
+    assert list(a_batch([]).by_window()) == []
 
 
 def test_a_batch_is_as_long_as_it_has_acts():
