@@ -67,9 +67,9 @@ def demo(
     """Run the whole job on a synthetic library in one folder."""
 
     def work(run: Invocation) -> int:
-        from pipelines.commands import deploying  # noqa: PLC0415
+        from pipelines.demo import run_demo  # noqa: PLC0415
 
-        return deploying.demo(run, directory)
+        return run_demo(directory, now=run.now)
 
     guarded(context, work)
 
@@ -222,9 +222,9 @@ def counts(
     """Show released counts."""
 
     def work(run: Invocation) -> int:
-        from pipelines.commands import showing  # noqa: PLC0415
+        from pipelines.commands import counts as released  # noqa: PLC0415
 
-        return showing.counts(run, table=table, month=month, labels=labels, style=style, output=output)
+        return released.counts(run, table=table, month=month, labels=labels, style=style, output=output)
 
     guarded(context, work)
 
@@ -234,9 +234,9 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     """Show clocks, open windows and ages of keys."""
 
     def work(run: Invocation) -> int:
-        from pipelines.commands import showing  # noqa: PLC0415
+        from pipelines.commands import status as standing  # noqa: PLC0415
 
-        return showing.status(run, as_json=as_json)
+        return standing.status(run, as_json=as_json)
 
     guarded(context, work)
 

@@ -118,12 +118,13 @@ def say_error(text: str) -> None:
 
 def _said(error: Exception) -> tuple[str, int]:
     """The line and the exit code of an error."""
-    from pipelines.work_store import HeldByAnotherError  # noqa: PLC0415
-
+    # Where the work store was never imported, no error is of it: an error's line must not wait for the engine.
+    store = sys.modules.get("pipelines.work_store")
+    is_held = store is not None and isinstance(error, store.HeldByAnotherError)
     if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] in _OURS:
         # The engine adds the name of the step where it came up; that helps nobody here.
         text = str(error).partition("\n")[0].partition(" [while running")[0]
-        return text or "refused; run `carrel check`", HELD if isinstance(error, HeldByAnotherError) else USAGE
+        return text or "refused; run `carrel check`", HELD if is_held else USAGE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         advice = _ADVICE.get(error.errno or 0, "check its rights and the disk")

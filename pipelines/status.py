@@ -4,9 +4,9 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Optional
 
-from pipelines.calendar_windows import DAY, day_number
+from pipelines.calendar_windows import day_number
 from pipelines.counts_store import CountsStore
-from pipelines.keyring import Keyring
+from pipelines.key_ages import key_ages, print_keys
 from pipelines.loop import OPEN
 from pipelines.report import named
 from pipelines.terminal import say, show_table
@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     from pipelines.configuration import Deployment
 
 _FLOOR = 100
-
-
-def key_ages(deployment: "Deployment", *, now: int) -> list[dict[str, Any]]:
-    """Purpose, month, state and age in days of every key; never a byte of one."""
-    return [
-        {
-            "purpose": key.purpose,
-            "month": key.month or "-",
-            "state": "destroyed" if key.gone else "kept",
-            "days": None if key.gone or not key.made else (now - key.made) // DAY,
-        }
-        for key in Keyring(deployment.keyring).listing()
-    ]
-
-
-def print_keys(found: list[dict[str, Any]]) -> None:
-    """The same for people."""
-    lines = [(one["purpose"], one["month"], one["state"], one["days"]) for one in found]
-    show_table(("key", "month", "state", "days"), lines, numbers=("days",))
 
 
 def _hour(instant: Optional[int]) -> str:

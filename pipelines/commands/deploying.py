@@ -1,4 +1,4 @@
-"""`carrel demo, sample, init, check`: from nothing to a deployment that is known to be safe."""
+"""`carrel sample, init, check`: from nothing to a deployment that is known to be safe."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Optional
 from pipelines import initialise
 from pipelines.configuration import Deployment, load
 from pipelines.counts_store import CountsStore
-from pipelines.demo import run_demo
 from pipelines.invocation import DONE, Invocation, UsageError
 from pipelines.keyring import Keyring
 from pipelines.opening import load_public
@@ -17,11 +16,6 @@ from schemas.policy import PrivacyPolicy
 from schemas.policy_compiler import explain
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import DAY
-
-
-def demo(run: Invocation, directory: Path) -> int:
-    """Make a synthetic library in a folder and run the whole job on it."""
-    return run_demo(directory, now=run.now)
 
 
 def sample(directory: Path, *, patrons: int, days: int, seed: int, sources: str) -> int:

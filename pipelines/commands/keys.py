@@ -2,11 +2,9 @@
 
 from pipelines.counts_store import CountsStore
 from pipelines.invocation import DONE, Invocation, UsageError, need_month
+from pipelines.key_ages import key_ages, print_keys
 from pipelines.keyring import Keyring
-from pipelines.loop import OPEN
-from pipelines.status import key_ages, print_keys
 from pipelines.terminal import say, say_json
-from pipelines.work_store import WorkStore
 
 _REASON = "key shredded by hand"
 
@@ -63,6 +61,9 @@ def shred(run: Invocation, month: str, purpose: str, *, yes: bool) -> int:
 
 def _void_open_windows(run: Invocation, counts: CountsStore, month: str) -> int:
     """What can no longer be read, or drawn noise for, is never published: the ledger says so before the key goes."""
+    from pipelines.loop import OPEN  # noqa: PLC0415 - the engine takes seconds to import
+    from pipelines.work_store import WorkStore  # noqa: PLC0415
+
     deployment = run.deployment()
     policy = run.policy(deployment)
     kinds = {table.name: table.kind for table in policy.tables}

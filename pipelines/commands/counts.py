@@ -1,4 +1,4 @@
-"""`carrel counts, status`: what was released, and where everything stands."""
+"""`carrel counts`: what was released."""
 
 from pathlib import Path
 from typing import Optional
@@ -7,8 +7,6 @@ from pipelines.configuration import labels as labels_of
 from pipelines.counts_output import arrange, write_counts
 from pipelines.counts_store import CountsStore
 from pipelines.invocation import DONE, Invocation, UsageError, need_month
-from pipelines.status import print_status, status_of
-from pipelines.terminal import say_json
 
 
 def counts(
@@ -24,15 +22,4 @@ def counts(
         message = "--table: no such table in the policy; `carrel check` lists them"
         raise UsageError(message)
     write_counts(arrange(rows, labels_of(deployment) if labels else None), style, output)
-    return DONE
-
-
-def status(run: Invocation, *, as_json: bool) -> int:
-    """Show sources, clocks, windows and keys."""
-    deployment = run.deployment()
-    found = status_of(deployment, run.policy(deployment), now=run.now)
-    if as_json:
-        say_json(found)
-    else:
-        print_status(found)
     return DONE

@@ -1,0 +1,79 @@
+"""What a person sees: nothing is cut off at 80 columns, colours and bars are for terminals."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
+from on_terminal import on_terminal
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@pytest.fixture(scope="module")
+def configured(run, sample, tmp_path_factory) -> Path:
+    """A deployment whose archives are read."""
+    base = tmp_path_factory.mktemp("terminal")
+    run(
+        "init",
+        base / "library",
+        "--sources",
+        "carrel-event,folio,evergreen,salesforce",
+        "--secrets",
+        base / "secrets",
+        "--logs",
+        sample,
+    )
+    run("-c", base / "library" / "carrel.toml", "replay")
+    return base / "library" / "carrel.toml"
+
+
+def seen(configured: Path, *words: str, columns: int = 80) -> list[str]:
+    shown, code = on_terminal("-c", configured, *words, columns=columns)
+    assert code == 0
+    return ESCAPE.sub("", shown).splitlines()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check",), ("status",), ("keys", "list"), ("deadletters", "list"), ("sources", "list"),
+        ("sources", "list", "--fields"), ("counts", "--month", "2026-03"), ("replay",), ("replay", "--help"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+@pytest.mark.parametrize("columns", [80, 120])
+def test_every_line_fits_the_terminal(configured, words, columns):
+    lines = seen(configured, *words, columns=columns)
+
+    assert len(lines) > 3
+    assert [line for line in lines if len(line) > columns] == []
+
+
+def test_counts_show_whole_measure_names_and_each_window_once(configured):
+    lines = seen(configured, "counts", "--table", "circ_branch_month", "--month", "2026-03")
+
+    assert lines[0] == "circ_branch_month  2026-03"
+    assert lines[1].split() == ["branch", "patrons", "total_checkouts", "total_renewals"]
+    assert [line.split()[0] for line in lines[2:14]] == [f"B{at:02}" for at in range(1, 13)]
+    assert lines[14] == "  95 % margin: patrons ±6, total_checkouts ±5, total_renewals ±5"
+    assert "2026-03" not in "".join(lines[1:])
+
+
+def test_there_is_colour_on_a_terminal_and_none_elsewhere_or_where_it_is_not_wanted(run, configured):
+    words = ("-c", configured, "counts", "--table", "circ_branch_month", "--month", "2026-03")
+
+    assert ESCAPE.search(on_terminal(*words)[0])
+    assert "\x1b[1m" in on_terminal(*words)[0]
+    assert not re.search(r"\x1b\[3[0-9]m", on_terminal("-c", "nowhere.toml", "status", NO_COLOR="1")[0])
+    assert "\x1b[31m" in on_terminal("-c", "nowhere.toml", "status")[0]
+    assert "\x1b" not in run(*words).stdout
+    assert "\x1b" not in run("-c", "nowhere.toml", "status", code=2).stderr
+
+
+def test_elsewhere_a_line_is_whole_however_long(run, configured):
+    said = run("-c", configured, "check").stdout
+
+    assert max(map(len, said.splitlines())) > 120
