@@ -177,9 +177,9 @@ def _shared(a: _Division, b: _Division) -> Optional[Tuple[str, str]]:
         if not same:
             return None
         for at, name in enumerate(min(same)):
-            if name:
-                names[at].append(name)
-    return (" ".join(names[0]) or "(all)", " ".join(names[1]) or "(all)")
+            names[at].append(name)
+    first, second = (" ".join(filter(None, found)) or "(all)" for found in names)
+    return first, second
 
 
 def _total_findings(tables: Sequence[Table]) -> Iterator[str]:
