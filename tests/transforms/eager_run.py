@@ -9,7 +9,8 @@ import apache_beam as beam
 from pipelines.loop import pipeline
 from transforms.coders import ColumnsCoder
 
-MOMENT = 1_700_000_000  # every input's timestamp, seconds
+MOMENT = 1_700_000_000  # seconds: the timestamp of every input
+HOUR = 3600  # seconds: the width of every input's window
 _MADE: dict[str, list[Any]] = {}
 _NUMBERS = itertools.count()
 
@@ -20,31 +21,39 @@ class _Stamp(beam.DoFn):
 
 
 class _Collect(beam.DoFn):
-    def __init__(self, where: str, moments: bool) -> None:
+    def __init__(self, where: str, *, windowed: bool) -> None:
         self._where = where
-        self._moments = moments
+        self._windowed = windowed
 
-    def process(self, element: Any, moment: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
-        assert moment == MOMENT or not self._moments, "a verb keeps its input's timestamp"
+    def process(
+        self, element: Any, moment: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Iterator[Any]:
+        if self._windowed:
+            assert moment == MOMENT, "a verb keeps the timestamp"
+            assert window.start <= MOMENT < window.end == window.start + HOUR, "a verb keeps the window"
         _MADE[self._where].append(element)
         yield from ()
 
 
 def run(
-    transform: beam.PTransform[Any, Any], inputs: Sequence[Any], of: type, *, keeps_moments: bool = True
+    transform: beam.PTransform[Any, Any], inputs: Sequence[Any], of: type, *, windowed: bool = True
 ) -> tuple[dict[str, list[Any]], "Counter[str]"]:
     """What a transform makes of elements of one type: its named outputs (else `main`), and its counters.
 
-    Counters are summed over sources. Fails when an output has another timestamp than its input, unless told so.
+    Counters are summed over sources. With `windowed`, inputs have a time and a window, and it fails when an
+    output has others; else they are in the global window.
     """
     root = pipeline()
-    stamped = root | beam.Create(inputs).with_output_types(of) | beam.ParDo(_Stamp()).with_output_types(of)
-    made = stamped | transform
+    given = root | beam.Create(inputs).with_output_types(of)
+    if windowed:
+        stamped = given | beam.ParDo(_Stamp()).with_output_types(of)
+        given = stamped | beam.WindowInto(beam.window.FixedWindows(HOUR))
+    made = given | transform
     outputs = made._asdict() if hasattr(made, "_asdict") else {"main": made}
     names = {tag: f"{tag}-{next(_NUMBERS)}" for tag in outputs}
     for tag, output in outputs.items():
         _MADE[names[tag]] = []
-        _ = output | f"Collect-{tag}" >> beam.ParDo(_Collect(names[tag], keeps_moments))
+        _ = output | f"Collect-{tag}" >> beam.ParDo(_Collect(names[tag], windowed=windowed))
     result = root.run()
     result.wait_until_finish()
     counters: Counter[str] = Counter()

@@ -140,6 +140,13 @@ def test_an_event_without_branch_counts_only_where_no_branch_is_shown():
     assert counts["inapplicable/totals"] == 1
 
 
+def test_an_act_that_names_nobody_counts_nowhere():
+    cells, counts = generalized([a_line(action="return", patron_ref=None), a_line(action="return")])
+
+    assert len(cells["hours"]) == len(cells["day_types"]) == 1
+    assert counts["inapplicable/hours"] == counts["inapplicable/day_types"] == 1
+
+
 def test_a_grouping_shows_the_group_and_other_for_what_is_in_none():
     cells, _ = generalized([a_line(branch="B1", material=material) for material in ("book", "dvd", "odd", None)])
 

@@ -88,15 +88,14 @@ def test_of_each_act_the_latest_row_stands_however_the_rows_are_split(acts, cuts
     assert sorted(rows(merge(tallies))) == stands(acts)
 
 
-@given(st.lists(ACTS, max_size=20), st.data())
-def test_neither_order_nor_duplicates_change_what_stands(acts, data):
-    once = rows(merge([in_march(acts)]))
-    again = data.draw(
-        st.permutations([*acts, *data.draw(st.lists(st.sampled_from(acts), max_size=5) if acts else st.just([]))])
-    )
+@given(st.lists(ACTS, max_size=20), st.randoms(use_true_random=False))
+def test_neither_order_nor_duplicates_change_what_stands(acts, chance):
+    once = sorted(rows(merge([in_march(acts)])))
+    again = acts + acts[: len(acts) // 2]
+    chance.shuffle(again)
 
-    assert rows(merge([in_march(again)])) == once
-    assert rows(merge([in_march([act]) for act in again])) == once if again else True
+    assert sorted(rows(merge([in_march(again)]))) == once
+    assert not again or sorted(rows(merge([in_march([act]) for act in again]))) == once
 
 
 @given(st.lists(ACTS, max_size=20))
@@ -105,7 +104,7 @@ def test_what_stands_is_one_row_an_act_and_stands_again(acts):
 
     assert len({row.tobytes() for row in once.act}) == len(once)
     assert not once.retract.any()
-    assert rows(merge([once, once])) == rows(once)
+    assert sorted(rows(merge([once, once]))) == sorted(rows(once))
 
 
 def an_act(**changes):
@@ -195,7 +194,7 @@ def test_the_transforms_tally_and_seal_what_the_functions_do():
     expected = [one for cells in batches for one in tally(cells, dict(GRAINS)[cells.table], window_rekey(Keys()))]
 
     tallied, _ = run(TallyActs(GRAINS, KeysOfTests()), batches, CellBatch)
-    sealed, _ = run(SealTallies(KeysOfTests()), [*expected, *expected], Tally, keeps_moments=False)
+    sealed, _ = run(SealTallies(KeysOfTests()), [*expected, *expected], Tally, windowed=False)
 
     assert sorted(map(encoded, tallied["main"])) == sorted(map(encoded, expected))
     opened = {}
@@ -209,7 +208,7 @@ def test_a_large_window_is_sealed_in_parts_that_hold_every_row_once(monkeypatch)
     monkeypatch.setattr("transforms.tally._ENOUGH", 3)
     tallies = [in_march([an_act(act=("ils", f"e{at}"))]) for at in range(8)]
 
-    sealed, _ = run(SealTallies(KeysOfTests()), tallies, Tally, keeps_moments=False)
+    sealed, _ = run(SealTallies(KeysOfTests()), tallies, Tally, windowed=False)
 
     parts = [open_tally(one.key, one.blob, Keys().month("2026-03")) for one in sealed["main"]]
     assert max(map(len, parts)) <= 3
@@ -218,7 +217,7 @@ def test_a_large_window_is_sealed_in_parts_that_hold_every_row_once(monkeypatch)
 
 def test_nothing_in_nothing_out():
     assert run(TallyActs(GRAINS, KeysOfTests()), [], CellBatch)[0] == {"main": []}
-    assert run(SealTallies(KeysOfTests()), [], Tally, keeps_moments=False)[0] == {"main": []}
+    assert run(SealTallies(KeysOfTests()), [], Tally, windowed=False)[0] == {"main": []}
 
 
 def test_a_batch_without_rows_makes_no_tally():
