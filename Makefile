@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 COVERED := tests/schemas tests/transforms/privacy
 
-.PHONY: help setup demo test check unit bench contracts fmt format clean
+.PHONY: help setup demo test check unit soak bench contracts fmt format clean
 
 help: ## show this list
 	@grep -E '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ unit: setup ## the tests, every branch of contracts and privacy rules covered; C
 	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
 	$(BIN)/python -m coverage report --fail-under=100
 	$(BIN)/python -m pytest -q $(COVERED:%=--ignore=%)
+
+soak: setup ## kill runs at many more random moments: make soak SEEDS=200
+	$(BIN)/python -m pytest -q -m soak
 
 bench: setup ## measure this job against others on the same events
 	$(BIN)/python tests/benchmarks/bench.py

@@ -1,7 +1,7 @@
 """Which windows are due, held or void: the calendar of tables, clocks and declarations. No I/O, no Beam."""
 
 from dataclasses import dataclass
-from typing import Iterator, Mapping, Optional, Sequence
+from typing import Iterator, Optional, Sequence
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from transforms.privacy.times import Zone, publication_time, window_name
 
 DAY = 86_400_000
 FOREVER = 1 << 62
+SLACK = 3  # days: how far the operator's word may reach beyond a source's last event
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,17 @@ def number_at(table: Table, day: int) -> int:
     return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
 
 
-def due_windows(table: Table, feeds: Sequence[Feed], zone: Zone) -> Iterator[DueWindow]:
+def due_windows(
+    table: Table, feeds: Sequence[Feed], zone: Zone, *, oldest: Optional[int] = None
+) -> Iterator[DueWindow]:
     """The windows of a table that all its sources have passed, oldest first.
 
     A window is proven complete when every source's clock has reached its publication time, and
     declared complete when the operator's word covers its last day. One that begins before a source
     is complete is void.
+
+    Args:
+      oldest: first civil day of the earliest window that holds acts: they may have happened before anything arrived.
     """
     active = [feed for feed in feeds if not feed.ended or feed.clock.first_arrival is not None]
     since = [since_day(feed, zone) for feed in active]
@@ -86,7 +92,7 @@ def due_windows(table: Table, feeds: Sequence[Feed], zone: Zone) -> Iterator[Due
     through = min(FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active)
     last = max(feed.clock.last_event or 0 for feed in active)
     first = min(day_of(feed.clock.first_arrival, zone) for feed in active if feed.clock.first_arrival is not None)
-    number = number_at(table, min(first, begins))
+    number = number_at(table, min(first, begins, first if oldest is None else oldest))
     while True:
         start, end = _bounds(table, number, zone)
         proven = clock >= publication_time(end, table.horizon)
@@ -97,16 +103,6 @@ def due_windows(table: Table, feeds: Sequence[Feed], zone: Zone) -> Iterator[Due
         if day_of(start, zone) < begins:
             origin = "default " if is_default else ""
             void = f"{origin}complete_from {window_name('day', begins)}"
-        reason = "" if proven else f"complete_through {window_name('day', min(through, day_of(last, zone) + 3))}"
+        reason = "" if proven else f"complete_through {window_name('day', min(through, day_of(last, zone) + SLACK))}"
         yield DueWindow(window_key(table, number), "complete" if proven else "partial-declared", reason, void)
         number += 1
-
-
-def releasing_day(held: Sequence[WindowKey], last_event: Mapping[str, int], zone: Zone) -> Optional[str]:
-    """The `--complete-through` date that would release the most held windows, if any may be declared."""
-    if not last_event:
-        return None
-    limit = min(day_of(instant, zone) for instant in last_event.values()) + 3
-    ends = [day_number(key.end) - 1 for key in held]
-    allowed = [day for day in ends if day <= limit]
-    return window_name("day", max(allowed)) if allowed else None

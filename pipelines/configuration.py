@@ -38,6 +38,7 @@ class _SourceFile(BaseModel):
     id_profile: str = Field(default="opaque", pattern="^(opaque|codabar14|int|email-like)$")
     time_zone: Optional[str] = None
     ended: bool = False
+    ordered_by: Optional[str] = Field(default=None, pattern="^arrival$")
     complete_from: Optional[str] = Field(default=None, pattern=_DAY)
     also_drop: List[_DropFile] = Field(default_factory=list)
     strip: List[str] = Field(default_factory=list)
@@ -65,6 +66,7 @@ class SourceConfig:
     Attributes:
       archive: glob pattern of its archives, absolute; None when archives are always named.
       ended: it will never say more: it holds no table back.
+      ordered_by_arrival: each of its files is in the order of arrival, so that its clock moves while they are read.
       complete_from: ISO day from which nothing is missing.
       lookups: lookup name -> export files.
     """
@@ -77,6 +79,7 @@ class SourceConfig:
     id_profile: str
     time_zone: Optional[str]
     ended: bool
+    ordered_by_arrival: bool
     complete_from: Optional[str]
     also_drop: tuple[tuple[str, str], ...]
     strip: tuple[str, ...]
@@ -87,8 +90,9 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One library's deployment; all paths absolute."""
+    """One library's deployment; all paths absolute but `file`, which is `carrel.toml` as it was named."""
 
+    file: Path
     directory: Path
     tenant: str
     policy_text: str
@@ -122,6 +126,7 @@ def load(path: Path) -> Deployment:
         return _at(directory, name)
 
     return Deployment(
+        file=path,
         directory=directory,
         tenant=file.tenant,
         policy_text=_text(at(file.policy)),
@@ -201,6 +206,7 @@ def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
         id_profile=file.id_profile,
         time_zone=file.time_zone,
         ended=file.ended,
+        ordered_by_arrival=file.ordered_by == "arrival",
         complete_from=file.complete_from,
         also_drop=tuple((one.field, one.cls) for one in file.also_drop),
         strip=tuple(file.strip),

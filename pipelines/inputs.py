@@ -1,26 +1,31 @@
 """Reads archives: plain lines, kcat records, Pub/Sub pulls, TSV and Avro containers, each gzipped or not.
 
 A file is read in batches of whole messages; a position is the byte after the last message taken
-(in the unpacked stream where the file is gzipped), so that a killed run goes on where it stopped.
+(in the unpacked stream where the file is gzipped), so that a killed run goes on where it stopped. A
+position holds a keyed tag of all bytes before it: a file that has grown is told from one that was
+replaced or mended. Of a file that ends within a line, that line is read again when the file has grown.
 """
 
 import gzip
 import io
 import json
+import stat
+import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Iterator, Optional
 
 import fastavro
 from blake3 import blake3
 
+from pipelines.work_store import Position
 from schemas.chunks import RawChunk
 from transforms.messages import LIMIT
 
 CHUNK = 4 * 1024 * 1024  # bytes of one element
 BATCH = 128 * 1024 * 1024  # bytes of one run of the graph: its fixed cost is 0.2 s
-_HEAD = 4096
+_HEAD = struct.Struct(">16sqq")  # of a position: tag of the bytes before it; size and time of change of the file
 _AVRO = b"Obj\x01"
 _GZIP = b"\x1f\x8b"
 _SYNC = 16
@@ -31,22 +36,74 @@ class InputError(ValueError):
 
 
 @dataclass(frozen=True)
+class Standing:
+    """Where reading of a file stands: the next byte, the hash of all before it, the file's size and time of change."""
+
+    at: int
+    taken: blake3
+    size: int
+    changed: int
+
+    @property
+    def head(self) -> bytes:
+        """What a position remembers of the file."""
+        return _HEAD.pack(self.taken.digest(length=16), self.size, self.changed)
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Some chunks of one file and the position after them."""
+    """Some chunks of one file, and where reading stands after them."""
 
     chunks: tuple[RawChunk, ...]
-    next: int
+    end: Standing
     done: bool
 
 
-def fingerprint(path: Path, upto: int, key: bytes) -> bytes:
-    """A keyed tag of a file's first bytes: tells a grown file from another one under the same name."""
+def refuse_unreadable(path: Path) -> None:
+    """Refuse a file before anything of a run is read.
+
+    Raises:
+      InputError: missing, a directory, no regular file, or not readable.
+    """
+    _opened(path).close()
+
+
+def standing(path: Path, known: Optional[Position], key: bytes) -> Optional[Standing]:
+    """Where to read a file from: its beginning, also when it is another one than before; None when all is read.
+
+    Args:
+      known: its position when it was last read.
+      key: of the tags of what was read.
+    """
+    try:
+        about = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    size, changed = about.st_size, about.st_mtime_ns
+    if known is not None:
+        tag, *before = _HEAD.unpack(known.head)
+        if known.done and before == [size, changed]:
+            return None
+        taken = _taken(path, known.next, key)
+        if taken.digest(length=16) == tag:
+            return None if known.done and before[0] == size else Standing(known.next, taken, size, changed)
+    return Standing(0, blake3(key=key), size, changed)
+
+
+def _taken(path: Path, upto: int, key: bytes) -> blake3:
+    taken = blake3(key=key)
     with _opened(path) as stream:
-        return blake3(stream.read(min(_HEAD, upto)), key=key).digest(length=16)
+        while upto:
+            piece, broken = _read(stream, min(upto, CHUNK))
+            taken.update(piece)
+            upto -= len(piece)
+            if broken or not piece:
+                break
+    return taken
 
 
-def batches(path: Path, source: str, envelope: str, start: int) -> Iterator[Batch]:
-    """Read a file from a position, in batches of about `BATCH` bytes.
+def batches(path: Path, source: str, envelope: str, start: Standing, *, size: int = BATCH) -> Iterator[Batch]:
+    """Read a file from where it stands, in batches of about `size` bytes, at least one chunk each.
 
     Raises:
       InputError: missing, a directory, or not readable.
@@ -55,7 +112,7 @@ def batches(path: Path, source: str, envelope: str, start: int) -> Iterator[Batc
         try:
             form = _form(stream, envelope)
             parts = _avro(stream, source, start) if form == "avro" else _lines(stream, source, form, start)
-            yield from _grouped(parts)
+            yield from _grouped(parts, start, size)
         except OSError as error:
             message = f"{path.name}: reading failed ({error.strerror or 'input/output error'}); run again"
             raise InputError(message) from None
@@ -63,16 +120,26 @@ def batches(path: Path, source: str, envelope: str, start: int) -> Iterator[Batc
 
 def _opened(path: Path) -> BinaryIO:
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            message = f"{path}: is a directory; name the files in it"
+            raise InputError(message)
+        if not stat.S_ISREG(mode):
+            message = f"{path}: is a pipe or a device, which cannot be read again; write it to a file first"
+            raise InputError(message)
         stream = path.open("rb")
         packed = stream.read(2) == _GZIP
         stream.seek(0)
-    except IsADirectoryError:
-        message = f"{path}: is a directory; name the files in it"
-        raise InputError(message) from None
     except OSError as error:
-        message = f"{path}: cannot be read ({error.strerror}); check the path and its rights"
-        raise InputError(message) from None
-    return gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[return-value]
+        raise _unreadable(path, error) from None
+    if not packed:
+        return stream
+    stream.close()
+    return gzip.open(path)  # type: ignore[return-value]
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights")
 
 
 def _form(stream: BinaryIO, envelope: str) -> str:
@@ -110,27 +177,33 @@ def _read(stream: BinaryIO, size: int) -> tuple[bytes, bool]:
     return b"".join(pieces), False
 
 
-def _grouped(parts: Iterator[tuple[RawChunk, int]]) -> Iterator[Batch]:
-    """Chunks with their next positions become batches; the last one is marked done."""
+Part = tuple[RawChunk, int, blake3]  # a chunk, the byte after it, the hash of all before that
+
+
+def _grouped(parts: Iterator[Part], start: Standing, limit: int) -> Iterator[Batch]:
+    """Chunks become batches; the last one is marked done."""
     chunks: list[RawChunk] = []
-    size, at = 0, 0
-    for chunk, following in parts:
-        if size >= BATCH:
-            yield Batch(tuple(chunks), at, done=False)
+    size, end = 0, start
+    for chunk, following, taken in parts:
+        if size >= limit:
+            yield Batch(tuple(chunks), end, done=False)
             chunks, size = [], 0
         chunks.append(chunk)
         size += sum(map(len, chunk.blocks))
-        at = following
-    yield Batch(tuple(chunks), at, done=True)
+        end = replace(end, at=following, taken=taken)
+    yield Batch(tuple(chunks), end, done=True)
 
 
-def _lines(stream: BinaryIO, source: str, form: str, start: int) -> Iterator[tuple[RawChunk, int]]:
-    header = b""
+def _lines(stream: BinaryIO, source: str, form: str, start: Standing) -> Iterator[Part]:
+    header, at, taken = b"", start.at, start.taken.copy()
     if form == "tsv":
         line = stream.readline(LIMIT)
-        header, start = line.strip(b"\r\n"), max(start, len(line))
-    stream.seek(start)
-    at, rest, broken = start, b"", False
+        header = line.strip(b"\r\n")
+        if at == 0:
+            at = len(line)
+            taken.update(line)
+    stream.seek(at)
+    rest, broken = b"", False
     while not broken:
         block, broken = _read(stream, CHUNK)
         data = rest + block
@@ -142,8 +215,10 @@ def _lines(stream: BinaryIO, source: str, form: str, start: int) -> Iterator[tup
             cut, data = _overlong(stream, data)
         rest = data[cut:]
         whole = data[:cut]
-        at += cut
-        yield RawChunk(source, header, (whole,), form, truncated=broken), at
+        read = whole[: whole.rfind(b"\n") + 1] if last else whole
+        at += len(read)
+        taken.update(read)
+        yield RawChunk(source, header, (whole,), form, truncated=broken), at, taken.copy()
         if last:
             break
 
@@ -158,14 +233,18 @@ def _overlong(stream: BinaryIO, data: bytes) -> tuple[int, bytes]:
     return data.rfind(b"\n") + 1, data
 
 
-def _avro(stream: BinaryIO, source: str, start: int) -> Iterator[tuple[RawChunk, int]]:
+def _avro(stream: BinaryIO, source: str, start: Standing) -> Iterator[Part]:
+    taken = start.taken.copy()
     size = _avro_header(stream)
     if size is None:
-        yield RawChunk(source, b"", (), "avro", truncated=True), start
+        yield RawChunk(source, b"", (), "avro", truncated=True), start.at, taken.copy()
         return
     stream.seek(0)
     header = stream.read(size)
-    at = max(start, size)
+    at = start.at
+    if at == 0:
+        at = size
+        taken.update(header)
     stream.seek(at)
     blocks: list[bytes] = []
     held = 0
@@ -176,8 +255,9 @@ def _avro(stream: BinaryIO, source: str, start: int) -> Iterator[tuple[RawChunk,
             blocks.append(block)
             held += len(block)
             at += len(block)
+            taken.update(block)
         if held >= CHUNK or broken or not block:
-            yield RawChunk(source, header, tuple(blocks), "avro", truncated=broken), at
+            yield RawChunk(source, header, tuple(blocks), "avro", truncated=broken), at, taken.copy()
             blocks, held = [], 0
         if not block:
             break

@@ -47,9 +47,19 @@ class KeyAge:
     gone: bool
 
 
-def deadline(month_end: int, largest_horizon: int, made: int) -> int:
-    """When a token key is destroyed at the latest (ms UTC): also a run over old logs may keep it 14 days."""
-    return max(month_end + largest_horizon, made) + OUTAGE
+def deadline(month_end: int, largest_horizon: int, made: int, *, began: Optional[int] = None) -> int:
+    """When a token key is destroyed at the latest, whatever happened: month end + largest H + 14 days.
+
+    A key that is made only after that serves a run over old logs: it lives 14 days from when that run began.
+
+    Args:
+      month_end, made: ms UTC; largest_horizon: ms.
+      began: when the run that is not finished began, ms UTC; None when there is none.
+    """
+    own = month_end + largest_horizon + OUTAGE
+    if made < own:
+        return own
+    return min(made, made if began is None else began) + OUTAGE
 
 
 class Keyring:
@@ -93,7 +103,7 @@ class Keyring:
           NoiseKeyGone: it was destroyed.
         """
         name = f"noise-{tenant}-{month}"
-        if (self._directory / f"{name}.gone").exists():
+        if self.has_noise_tombstone(tenant, month):
             message = f"{name}: this noise key was destroyed on schedule; its windows are unverifiable"
             raise NoiseKeyGone(message)
         secret = self._read(f"{name}.key")
@@ -104,11 +114,16 @@ class Keyring:
         bound = MonthKey(month, secret)
         return subkey(bound, "noise", tenant, store_id)
 
-    def destroy_noise_key(self, tenant: str, month: str) -> None:
-        """Remove a noise key and leave a tombstone, so that no second one is made for its month."""
+    def has_noise_tombstone(self, tenant: str, month: str) -> bool:
+        """Whether the month's noise key was destroyed: nothing more can be released for it with noise."""
+        return (self._directory / f"noise-{tenant}-{month}.gone").exists()
+
+    def destroy_noise_key(self, tenant: str, month: str, *, used: bool = True) -> None:
+        """Remove a noise key; one that was used leaves a tombstone, so that no second one is made for its month."""
         name = f"noise-{tenant}-{month}"
-        (self._directory / f"{name}.gone").touch(mode=0o600)
-        self._sync()  # the tombstone is on disk before the key goes
+        if used:
+            (self._directory / f"{name}.gone").touch(mode=0o600)
+            self._sync()  # the tombstone is on disk before the key goes
         self._shred(f"{name}.key")
 
     def store_key(self) -> bytes:

@@ -1,59 +1,32 @@
 """`carrel replay`: archives in, released counts out; a killed run goes on where it stopped."""
 
-import datetime as dt
-import glob
-import hashlib
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Iterator, Mapping, Optional, Sequence
+from dataclasses import replace
+from typing import Sequence
 
-from pipelines import inputs, lookups
+from pipelines import lookups, table_history
+from pipelines.calendar_windows import SLACK, day_number, day_of
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
-from pipelines.counts_store import CountsStore, LedgerRow
+from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.held import name_held
+from pipelines.iso_days import utc_day
+from pipelines.key_life import KeyLife
 from pipelines.keys import KeyringAt
-from pipelines.loop import OPEN, VERIFY, Job, run_batch
+from pipelines.loop import OPEN, VERIFY, Job
 from pipelines.opening import load_public
-from pipelines.publication import PUBLISHED_BEFORE, Publication
-from pipelines.work_store import Position, WorkStore
+from pipelines.planning import Request, begin, begin_afresh_without_keys, chosen_sources, plan
+from pipelines.publication import finish_pending, release_due
+from pipelines.reading import archive, read_all, write_letters
+from pipelines.run import Run, Summary, end
+from pipelines.verification import verify
+from pipelines.work_store import WorkStore
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import Zone
 
-_RUN = "run"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the operator asked for. Days are ISO civil dates."""
-
-    source: Optional[str] = None
-    paths: tuple[Path, ...] = ()
-    complete_from: Optional[str] = None
-    complete_through: Optional[str] = None
-    backfill: bool = False
-
-
-@dataclass
-class Summary:
-    """What a run did; exact, for the terminal of the person who holds the files."""
-
-    messages: dict[tuple[str, str], int] = field(default_factory=dict)
-    files: int = 0
-    released: list[str] = field(default_factory=list)
-    void: list[str] = field(default_factory=list)
-    held: list[str] = field(default_factory=list)
-    matches: int = 0
-    differs: list[str] = field(default_factory=list)
-    unverifiable: list[str] = field(default_factory=list)
-    unpinned: list[str] = field(default_factory=list)
-    closed: dict[str, int] = field(default_factory=dict)
-    merged: dict[str, tuple[int, int]] = field(default_factory=dict)
-    destroyed: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
+__all__ = ("Request", "Summary", "replay")
 
 
 def rules_of(source: SourceConfig) -> SourceRules:
@@ -81,131 +54,94 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
     Raises:
       ConfigurationError, InputError, WorkStoreError, StoreError, KeyringError: one line each.
     """
-    day = dt.datetime.fromtimestamp(now / 1000, dt.UTC).date().isoformat()
-    chosen = _chosen(deployment, request)
+    chosen = chosen_sources(deployment, request)
     with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
-        keyring = KeyringAt(str(deployment.keyring), deployment.tenant, counts.store_id, now)
-        plan = [(source, path) for source in chosen for path in _files(source, request)]
-        if not plan and request.paths:
-            message = "replay: no such file; name files that exist"
-            raise inputs.InputError(message)
-        job = Job(
-            tenant=deployment.tenant,
-            policy=policy,
-            sources=tuple(rules_of(source) for source in deployment.sources),
-            keyring=keyring,
-            lookups={source.name: lookups.load(ADAPTERS[source.adapter], source) for source, _ in plan},
-            recipient=load_public(deployment.recipient),
-            now=now,
-            day=day,
-        )
-        publication = Publication(deployment, job, store, counts, Zone(policy.time_zone), Summary())
-        publication.finish_pending()
+        run = Run(deployment, _job(deployment, policy, counts, now), store, counts, Zone(policy.time_zone))
+        keys = KeyLife(deployment, policy, store, counts, now)
         letters = DeadLetterDirectory(deployment.dead_letters)
-        _write_letters(store, letters, day)
-        resumed = _begin(store, deployment, plan, request, counts.ledger(deployment.tenant))
+        finish_pending(run)
+        write_letters(store, letters, run.job.day)
+        run.tell(keys.keep_deadlines())
+        begin_afresh_without_keys(run)
+        files = plan(deployment, store, chosen, request)
+        table_history.begin(run, again=request.backfill and bool(request.paths))
+        begun = begin(run, files, chosen, request)
         crash_point("run-planned")
-        for source, path in plan:
-            _read_file(job, store, counts, letters, source, path, fresh=bool(request.paths) and not resumed)
-            publication.summary.files += 1
-        publication.settle(request, tuple(dict.fromkeys(source.name for source, _ in plan)))
-        return publication.summary
+        read = tuple(dict.fromkeys(file.source for file in files))
+        run = _with_lookups(run, read)
+        archives = [archive(run, begun, file) for file in files]
+
+        def release() -> None:
+            release_due(run, read, backfill=request.backfill)
+            run.tell(keys.end_released())
+
+        read_all(run, letters, [one for one in archives if one is not None], release)
+        run.summary.files = len(files)
+        _move_clocks(run, read)
+        if request.complete_through:
+            _declare_through(run, request.complete_through, chosen)
+        verify(run, begun, read)
+        table_history.extend(run)
+        release_due(run, read, backfill=request.backfill)
+        _end(run)
+        run.tell(keys.end_released())
+        name_held(run, keys)
+        return run.summary
 
 
-def _chosen(deployment: Deployment, request: Request) -> list[SourceConfig]:
-    names = [source.name for source in deployment.sources]
-    if request.source is not None:
-        if request.source not in names:
-            message = f"--source: not in carrel.toml; there are {', '.join(names)}"
+def _job(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, now: int) -> Job:
+    return Job(
+        tenant=deployment.tenant,
+        policy=policy,
+        sources=tuple(rules_of(source) for source in deployment.sources),
+        keyring=KeyringAt(str(deployment.keyring), deployment.tenant, counts.store_id, now),
+        lookups={},
+        recipient=load_public(deployment.recipient),
+        now=now,
+        day=utc_day(now).isoformat(),
+    )
+
+
+def _with_lookups(run: Run, read: Sequence[str]) -> Run:
+    sources = [source for source in run.deployment.sources if source.name in read]
+    loaded = {source.name: lookups.load(ADAPTERS[source.adapter], source) for source in sources}
+    return replace(run, job=replace(run.job, lookups=loaded))
+
+
+def _move_clocks(run: Run, read: Sequence[str]) -> None:
+    """All given files are read: a source is known up to its last arrival."""
+    with run.store.transaction() as transaction:
+        for lane in (OPEN, VERIFY):
+            for name in read:
+                last = run.store.clock(lane, name).last_arrival
+                if last is not None:
+                    transaction.set_clock(lane, name, last)
+
+
+def _declare_through(run: Run, day: str, chosen: Sequence[SourceConfig]) -> None:
+    """Take the operator's word for every source that feeds a table and was ever read."""
+    kinds = {table.kind for table in run.job.policy.tables}
+    feeding = [source for source in chosen if kinds & set(source.kinds)]
+    last_event = {source.name: run.store.clock(OPEN, source.name).last_event for source in feeding}
+    read = [source for source in feeding if last_event[source.name] is not None]
+    for source in read or feeding:
+        last = last_event[source.name]
+        is_far = last is None or day_number(day) - day_of(last, run.zone) > SLACK
+        if is_far and not source.ended:
+            message = (
+                f"--complete-through {day}: the last event of source {source.name} is more than {SLACK} days older;"
+                " read the rest first, name the others with --source, or declare this one ended in carrel.toml"
+            )
             raise ConfigurationError(message)
-        return [source for source in deployment.sources if source.name == request.source]
-    if request.paths and len(names) > 1:
-        message = f"replay: say whose files these are with --source; there are {', '.join(names)}"
-        raise ConfigurationError(message)
-    return list(deployment.sources)
+    with run.store.transaction() as transaction:
+        for source in read:
+            for lane in (OPEN, VERIFY):
+                transaction.declare(lane, source.name, since=None, through=day)
 
 
-def _files(source: SourceConfig, request: Request) -> Iterator[Path]:
-    if request.paths:
-        yield from dict.fromkeys(path.resolve() for path in request.paths)
-    elif source.archive:
-        yield from (Path(path).resolve() for path in sorted(glob.glob(source.archive, recursive=True)))  # noqa: PTH207
-
-
-def _begin(
-    store: WorkStore,
-    deployment: Deployment,
-    plan: Sequence[tuple[SourceConfig, Path]],
-    request: Request,
-    ledger: Mapping[tuple[str, str], LedgerRow],
-) -> bool:
-    """Note the run's plan; whether it is a killed run that goes on."""
-    listed = json.dumps([[source.name, str(path)] for source, path in plan])
-    tag = hashlib.sha256(listed.encode()).hexdigest()
-    resumed = store.value(_RUN) == tag
-    # A resumed run must not verify what it published itself: its acts went there, not to the verify lane.
-    before = json.dumps(sorted(where for where, row in ledger.items() if _is_published(row.state)))
-    with store.transaction() as transaction:
-        if not resumed:
-            transaction.drop_lane(VERIFY)
-            transaction.set_value(_RUN, tag)
-            transaction.set_value(PUBLISHED_BEFORE, before)
-            if request.paths:
-                for source, path in plan:
-                    transaction.forget_positions(source.name, [str(path)])
-        for source in deployment.sources:
-            transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
-            transaction.declare(VERIFY, source.name, since=source.complete_from, through=None)
-        for name in dict.fromkeys(source.name for source, _ in plan):
-            transaction.declare(OPEN, name, since=request.complete_from, through=None)
-            transaction.declare(VERIFY, name, since=request.complete_from, through=None)
-    return resumed
-
-
-def _read_file(
-    job: Job,
-    store: WorkStore,
-    counts: CountsStore,
-    letters: DeadLetterDirectory,
-    source: SourceConfig,
-    path: Path,
-    *,
-    fresh: bool,
-) -> None:
-    part = str(path)
-    key = job.keyring.open().seen()
-    known = store.positions(source.name).get(part)
-    start = 0
-    if known is not None and known.head == inputs.fingerprint(path, known.next, key):
-        start = known.next
-        if known.done and not fresh and path.stat().st_size <= start:
-            return
-    published = frozenset(where for where, row in counts.ledger(job.tenant).items() if _is_published(row.state))
-    for batch in inputs.batches(path, source.name, ADAPTERS[source.adapter].envelope, start):
-        crash_point("batch-read")
-        head = inputs.fingerprint(path, batch.next, key)
-        name = hashlib.sha256(f"{source.name}\0{part}\0{batch.next}\0{store.epoch}".encode()).hexdigest()[:16]
-        run_batch(
-            job,
-            store,
-            source=source.name,
-            chunks=batch.chunks,
-            position=Position(part, batch.next, head, batch.done),
-            batch_name=name,
-            published=published,
-        )
-        _write_letters(store, letters, job.day)
-
-
-def _is_published(state: str) -> bool:
-    """Void windows keep taking acts: a better `complete_from` may still release them."""
-    return state in ("sealing", "sealed")
-
-
-def _write_letters(store: WorkStore, letters: DeadLetterDirectory, day: str) -> None:
-    """Write committed rejects out; the same batch writes the same file, so a kill in between does no harm."""
-    for batch, rejects in store.pending_rejects().items():
-        letters.write(batch, day, rejects)
-        crash_point("rejects-written")
-        with store.transaction() as transaction:
-            transaction.rejects_written(batch)
+def _end(run: Run) -> None:
+    """The run is over before its keys go: a resume without them would have to begin afresh."""
+    run.summary.messages = run.store.totals(VERIFY)
+    with run.store.transaction() as transaction:
+        end(transaction)
+        transaction.drop_lane(VERIFY)

@@ -1,0 +1,160 @@
+"""Reads the files of a run and commits them batch by batch.
+
+The files of a source in the order of arrival are read side by side: always the one that is furthest
+behind, so that the source's clock, which is the lowest of them, may move while they are read.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Callable, Optional, Sequence
+
+from pipelines import inputs
+from pipelines.configuration import SourceConfig
+from pipelines.crash_points import crash_point
+from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.inputs import InputError
+from pipelines.loop import OPEN, run_batch
+from pipelines.run import Begun, Planned, Run
+from pipelines.work_store import Position, WorkStore
+from schemas.chunks import ArrivalSpan
+from schemas.wire import ADAPTERS
+from transforms.privacy.times import GRACE
+
+_HANDLES = 32  # files that are kept open; another one is opened again where it stands
+_FIRST = 1  # bytes: of a file whose arrivals are not known yet, one chunk tells them
+
+
+@dataclass(eq=False)
+class Archive:
+    """One file of a run.
+
+    Attributes:
+      clock: effective arrival of its last message, ms UTC; None as long as that is not known.
+      floor: its first message may not have arrived before (ms UTC); None where anything may come.
+    """
+
+    source: SourceConfig
+    path: Path
+    standing: inputs.Standing
+    clock: Optional[int] = None
+    floor: Optional[int] = None
+    batches: Optional[Iterator[inputs.Batch]] = field(default=None, repr=False)
+
+    def next_batch(self) -> inputs.Batch:
+        """Read on."""
+        if self.batches is None:
+            size = _FIRST if self.source.ordered_by_arrival and self.clock is None else inputs.BATCH
+            envelope = ADAPTERS[self.source.adapter].envelope
+            self.batches = inputs.batches(self.path, self.source.name, envelope, self.standing, size=size)
+        return next(self.batches)
+
+    def in_order(self, position: Position, spans: Sequence[ArrivalSpan]) -> Position:
+        """The position with the file's clock after these chunks.
+
+        Raises:
+          InputError: a message arrived before the one above it.
+        """
+        clock = self.floor if self.clock is None else self.clock
+        for span in spans:
+            if not span.in_order or (clock is not None and span.first_arrival < clock):
+                message = (
+                    f"{self.path.name}: after byte {self.standing.at} a message arrived before one that was read;"
+                    " put the file in the order of arrival, or take ordered_by out of carrel.toml, then run again"
+                )
+                raise InputError(message)
+            clock = span.last_arrival
+        return replace(position, clock=clock if spans else self.clock)
+
+
+def archive(run: Run, begun: Begun, file: Planned) -> Optional[Archive]:
+    """A file with the place where reading begins; None when it is read already."""
+    (source,) = (source for source in run.deployment.sources if source.name == file.source)
+    known = run.store.positions(source.name).get(file.part)
+    standing = inputs.standing(Path(file.part), known, run.job.keyring.open().seen())
+    if standing is None:
+        return None
+    clock = run.store.clock(OPEN, source.name).clock
+    # What is read again, or because it was named, may begin before what was read of the source.
+    floor = None if known or file.is_named or begun.afresh or clock is None else clock - GRACE
+    return Archive(source, Path(file.part), standing, known.clock if known and standing.at else None, floor)
+
+
+def read_all(run: Run, letters: DeadLetterDirectory, archives: Sequence[Archive], due: Callable[[], None]) -> None:
+    """Read all files to their end.
+
+    Args:
+      due: called when the clock of a source has moved: windows may be due.
+    """
+    for one in archives:
+        if not one.source.ordered_by_arrival:
+            while not _commit(run, letters, one):
+                pass
+    left = [one for one in archives if one.source.ordered_by_arrival]
+    read_to: dict[str, int] = {}
+    opened: list[Archive] = []
+    while left:
+        one = min(left, key=lambda file: (file.clock is not None, file.clock or 0))
+        was_unknown = one.clock is None
+        if _commit(run, letters, one):
+            left.remove(one)
+        opened = [*(file for file in opened if file is not one), one][-_HANDLES:]
+        for file in archives:
+            if file not in opened or (file is one and (was_unknown or file not in left)):
+                file.batches = None
+        source = one.source.name
+        read_to[source] = max(read_to.get(source, 0), one.clock or 0)
+        clocks = [file.clock for file in left if file.source.name == source]
+        known = [clock for clock in clocks if clock is not None]
+        if len(known) == len(clocks) and _advance(run, source, min(known, default=read_to[source])):
+            due()
+
+
+def _advance(run: Run, source: str, clock: int) -> bool:
+    """Move a source's clock; whether it has moved."""
+    before = run.store.clock(OPEN, source).clock
+    if before is not None and clock <= before:
+        return False
+    with run.store.transaction() as transaction:
+        transaction.set_clock(OPEN, source, clock)
+    return True
+
+
+def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
+    """Read and commit the next batch of a file; whether it was the last."""
+    batch = one.next_batch()
+    crash_point("batch-read")
+    part = str(one.path)
+    place = f"{one.source.name}\0{part}\0{one.standing.at}\0{batch.end.at}\0{batch.done}\0{run.store.epoch}"
+    position = Position(part, batch.end.at, batch.end.head, batch.done)
+
+    def accept(position: Position, spans: Sequence[ArrivalSpan]) -> Position:
+        if not one.source.ordered_by_arrival:
+            return position
+        accepted = one.in_order(position, spans)
+        one.clock = accepted.clock
+        return accepted
+
+    run_batch(
+        run.job,
+        run.store,
+        source=one.source.name,
+        chunks=batch.chunks,
+        position=position,
+        batch_name=hashlib.sha256(place.encode()).hexdigest()[:16],
+        published=run.published(),
+        accept=accept,
+    )
+    one.standing = batch.end
+    write_letters(run.store, letters, run.job.day)
+    return batch.done
+
+
+def write_letters(store: WorkStore, letters: DeadLetterDirectory, day: str) -> None:
+    """Write committed rejects out; the same batch writes the same file, so a kill in between does no harm."""
+    for batch, rejects in store.pending_rejects().items():
+        letters.write(batch, day, rejects)
+        crash_point("rejects-written")
+        with store.transaction() as transaction:
+            transaction.rejects_written(batch)
