@@ -100,11 +100,13 @@ class Columns:
 
     Attributes:
       batch: accepted events.
+      rows: their positions among the events given.
       refused: (position of the event, why) pairs.
       counts: conservation counts: `accepted/KIND`, `filtered/WHY`.
     """
 
     batch: PersonalBatch
+    rows: np.ndarray
     refused: Tuple[Tuple[int, DecodeError], ...]
     counts: Mapping[str, int]
 
@@ -188,10 +190,11 @@ def columns_of(
         late_everywhere=late_for_all(policy.tables_of(kind), occurred, arrived, zone),
         codes=codes,
     )
-    if not kept.all():
-        batch = batch.take(np.flatnonzero(kept))
+    rows = np.flatnonzero(kept)
+    if len(rows) < n:
+        batch = batch.take(rows)
     counts[f"accepted/{kind}"] += len(batch)
-    return Columns(batch, tuple(sorted(refused.items(), key=itemgetter(0))), counts)
+    return Columns(batch, rows, tuple(sorted(refused.items(), key=itemgetter(0))), counts)
 
 
 def _refuse(refused: dict[int, DecodeError], rows: np.ndarray, reason: Reason, field: str) -> None:

@@ -96,6 +96,7 @@ class Decoder:
 
     def _decoded(self, messages: Messages) -> Decoded:
         results = []
+        order = []
         refused: dict[int, DecodeError] = {}
         for kind, rows in _by_kind(messages.events):
             events, stamps = messages.events, messages.stamps
@@ -103,6 +104,7 @@ class Decoder:
                 events, stamps = [events[row] for row in rows], [stamps[row] for row in rows]
             result = self._columns_of(kind, events, stamps)
             results.append(result)
+            order.append(np.array(rows)[result.rows])
             for at, error in result.refused:
                 refused.setdefault(messages.owners[rows[at]], error)
         messages.refused |= refused
@@ -110,9 +112,9 @@ class Decoder:
             # A message is decoded whole or not at all: the other events of refused messages go too.
             messages.leave_out(refused)
             return self._decoded(messages)
-        return self._accounted(messages, results)
+        return self._accounted(messages, results, order)
 
-    def _accounted(self, messages: Messages, results: Sequence[Columns]) -> Decoded:
+    def _accounted(self, messages: Messages, results: Sequence[Columns], order: Sequence[np.ndarray]) -> Decoded:
         batches = [result.batch for result in results if len(result.batch)]
         decoded = Decoded(batches)
         counts = decoded.counts
@@ -128,12 +130,13 @@ class Decoder:
         if messages.lost:
             counts[f"rejected/{Reason.NOT_AVRO.value}"] += messages.lost
         if batches:
+            arrived = np.concatenate([result.batch.arrived_at for result in results])[np.argsort(np.concatenate(order))]
             decoded.span = ArrivalSpan(
                 source=self.rules.name,
-                first_arrival=min(int(batch.arrived_at.min()) for batch in batches),
-                last_arrival=max(int(batch.arrived_at.max()) for batch in batches),
+                first_arrival=int(arrived.min()),
+                last_arrival=int(arrived.max()),
                 last_event=max(int(batch.occurred_at.max()) for batch in batches),
-                in_order=all(bool((np.diff(batch.arrived_at) >= 0).all()) for batch in batches),
+                in_order=bool((np.diff(arrived) >= 0).all()),
             )
         return decoded
 

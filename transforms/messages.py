@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from schemas.chunks import RawChunk, Wrapping
-from schemas.events import LATEST
+from schemas.events import EARLIEST, LATEST
 from schemas.fast import READER
 from schemas.rejects import DecodeError, Reason
 from schemas.wire import carrel_event
@@ -169,7 +169,8 @@ def _read_canonical(block: bytes) -> Messages:
 def _read_delivered(payloads: Tuple[bytes, ...], wrapping: Wrapping, adapter: Adapter, context: Context) -> Messages:
     """Messages from a bus, JSON each: canonical ones without headers all at once, else one by one."""
     is_canonical = adapter is carrel_event.ADAPTER
-    if is_canonical and not wrapping.headers:
+    are_times = min(wrapping.stamps) >= EARLIEST and max(wrapping.stamps) < LATEST
+    if is_canonical and are_times and not wrapping.headers:
         block = b"\n".join(payloads)
         events = _all_at_once(block)
         if events and len(events) == len(payloads):

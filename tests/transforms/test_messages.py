@@ -111,7 +111,7 @@ def test_a_stamp_beyond_all_dates_is_a_reject_and_not_a_fault():
     chunk = from_bus(lines(1))
     absurd = replace(chunk, wrapping=Wrapping("library.events", (2**62,)))
 
-    assert [error.reason for _, error in decoded(absurd).rejects] == [Reason.CLOCK]
+    assert [error.reason for _, error in decoded(absurd).rejects] == [Reason.BAD_TIME]
 
 
 def test_plain_lines_and_bus_messages_are_the_same_events():
