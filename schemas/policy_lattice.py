@@ -57,6 +57,8 @@ def lattice_findings(file: PolicyFile, tables: Sequence[Table]) -> List[str]:
                 *_beside_total(second, first),
                 *_beside_sensitive(first, second),
                 *_beside_sensitive(second, first),
+                *_beside_closed_branches(first, second),
+                *_beside_closed_branches(second, first),
             ]
     findings += _total_findings(tables)
     findings += _plain_findings(tables) if file.preset == "plain" else _budget_findings(tables)
@@ -103,6 +105,18 @@ def _beside_sensitive(sensitive: _Node, other: _Node) -> Iterator[str]:
             f"table {other.table.name}: divides what {sensitive.table.name} publishes as sensitive;"
             " declare sensitive = true"
         )
+
+
+def _beside_closed_branches(daily: _Node, other: _Node) -> Iterator[str]:
+    """Days of a region of which another table says that only one branch is open: days of that branch."""
+    division, _ = _divisions(daily.table, other.table)
+    for column in ("branch", "home_branch") if daily.table.grain == "day" else ():
+        for block, name in division.get(column, {}).items():
+            if len(block) == 1 and not name.endswith(f"={OTHER}"):
+                yield (
+                    f"table {daily.table.name}: {name} is a single branch, for {other.table.name} declares its others"
+                    " impossible; use month"
+                )
 
 
 def _divisions(first: Table, second: Table) -> Tuple[_Division, _Division]:

@@ -121,8 +121,11 @@ def test_every_source_begins_on_the_first_and_ends_on_the_last_day(logs, source)
     assert (min(days), max(days)) == ("2026-02-01", "2026-05-01")
 
 
-def test_the_crm_begins_on_the_first_day(logs):
-    first = min(one["ChangeEventHeader"]["commitTimestamp"] for one in logs.members)
+def test_the_crm_begins_on_the_first_day_however_few_its_contacts_are(tmp_path):
+    write_sample(tmp_path, patrons=5, sources=("salesforce",))
+    members = records_of(tmp_path / "salesforce" / "CampaignMemberChangeEvent.avro")
+
+    first = min(one["ChangeEventHeader"]["commitTimestamp"] for one in members)
 
     assert dt.datetime.fromtimestamp(first / 1000, ZONE).date().isoformat() == "2026-02-01"
 

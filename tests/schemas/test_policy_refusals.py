@@ -313,6 +313,22 @@ REFUSED = {
         ),
         T + "its cell region=north is the cell branch=B01 of a; publish it once",
     ),
+    "days of a region whose other branches are closed": (
+        policy(
+            table(grain="day", dimensions=("region",)),
+            table(name="a", dimensions=("branch",), parts=CIRC, more='structural_zeros = [{branch = "B02"}]'),
+            branches='B01 = "north"\nB02 = "north"\nB03 = "south"\nB04 = "south"',
+        ),
+        T + "region=north is a single branch, for a declares its others impossible; use month",
+    ),
+    "days of a home region whose other branches are closed": (
+        policy(
+            table(name="a", dimensions=("home_branch",), parts=CIRC, more='structural_zeros = [{home_branch = "B03"}]'),
+            table(grain="day", dimensions=("home_region",)),
+            branches='B01 = "north"\nB02 = "north"\nB03 = "south"\nB04 = "south"',
+        ),
+        T + "home_region=south is a single branch, for a declares its others impossible; use month",
+    ),
     "the only branch that is not closed": (
         policy(
             table(name="a"),
@@ -617,6 +633,10 @@ def test_totals_count_their_own_parts():
 
 SAFE = {
     "days and months of the same cells": (table(name="a", measures=("acts",)), table(grain="day", measures=("acts",))),
+    "days of home regions beside branches": (
+        table(name="a", dimensions=("branch",)),
+        table(grain="day", dimensions=("home_side",)),
+    ),
     "margins": (table(name="a"), table(dimensions=("material",)), table(name="b", dimensions=("material", "audience"))),
     "a part beside the whole": (
         table(name="a", measures=("acts",), parts=CIRC),
@@ -662,8 +682,11 @@ SAFE = {
 def test_what_noise_covers_is_taken_under_standard(case):
     area = 'of = "branch"\nB01 = "x"\nB02 = "y"\nB03 = "y"'
     shelf = 'of = "material"\nbook = "paper"\ndvd = "paper"'
+    side = 'of = "home_branch"\nB01 = "x"\nB02 = "x"\nB03 = "x"'
 
-    assert compile_policy(policy(*SAFE[case], groups__area=area, groups__shelf=shelf), ALL).tables
+    assert compile_policy(
+        policy(*SAFE[case], groups__area=area, groups__shelf=shelf, groups__home_side=side), ALL
+    ).tables
 
 
 def test_a_branch_that_is_closed_for_one_material_only_does_not_make_its_region_another_branch():
