@@ -150,9 +150,9 @@ def _address(row: Mapping[str, Any]) -> Reduced:
         return None
     key, number = wire.text(row, "usr"), wire.text(row, "id")
     code = wire.text(row, "post_code", limit=16)
-    if key is None or code is None:
+    if key is None:
         return None
-    return key, {"postal_code" if number is None else _ADDRESS + number: code}
+    return key, {} if code is None else {"postal_code" if number is None else _ADDRESS + number: code}
 
 
 def reduce_item(record: Mapping[str, Any]) -> Reduced:

@@ -118,7 +118,8 @@ def test_lookups_reduce_rows_to_codes() -> None:
     assert patron({"id": "4", "mailing_address": "7"}) == ("4", {"mailing_address": "7"})
     assert patron({"id": "7", "usr": "4", "post_code": "10001", "pending": "0"}) == ("4", {"address/7": "10001"})
     assert patron({"usr": "4", "post_code": "10001"}) == ("4", {"postal_code": "10001"})
-    for silent in ({"pending": "t"}, {"pending": "1"}, {"usr": None}, {"post_code": None}):
+    assert patron({"usr": "4", "post_code": None}) == ("4", {})
+    for silent in ({"pending": "t"}, {"pending": "1"}, {"usr": None}):
         assert patron({"id": "7", "usr": "4", "post_code": "10001", **silent}) is None
     assert item({"id": "2", "circ_modifier": "book", "location": "1"}) == ("2", {"material": "book", "audience": "1"})
     assert item({"id": None}) is None
