@@ -182,6 +182,9 @@ def _source(name: str, base: str) -> Iterator[str]:
     yield f"kinds = {_listed(kinds)}"
     pattern = f"{glob.escape(base)}/{_ARCHIVES[name]}"
     yield f"archive = {_quoted(pattern)}   # what `carrel replay` without PATH reads"
+    yield '# ordered_by = "arrival"         # its files are in the order of arrival: their clock moves while they are read'
+    yield '# complete_from = "2026-03-01"   # nothing is missing from this day on; else from the day of its first arrival'
+    yield "# ended = true                   # it will never say more, and holds no table back"
     if name in _LOOKUPS:
         yield f"[sources.{name}.lookups]"
         for lookup, files in _LOOKUPS[name].items():

@@ -49,6 +49,10 @@ REFUSED = {
         TOP + SOURCE + 'also_drop = [{field = "x", class = "Z"}]\n',
         "carrel.toml: sources.ils.also_drop.0.class: String should match",
     ),
+    "unknown order": (
+        TOP + SOURCE + 'ordered_by = "event"\n',
+        "carrel.toml: sources.ils.ordered_by: String should match pattern '^arrival$'",
+    ),
     "unknown zone": (TOP + SOURCE + 'time_zone = "Mars"\n', "sources.ils.time_zone: not an IANA zone; give one"),
     "no such day": (TOP + SOURCE + 'complete_from = "2026-02-30"\n', "sources.ils.complete_from: no such day; write"),
     "no such home": (TOP.replace("..", "~nobody-at-all") + SOURCE, "carrel.toml: a path begins with ~ but there is no"),
@@ -79,7 +83,7 @@ def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_said_in_one_line
 def test_paths_are_relative_to_the_file_and_defaults_lie_beside_it(write, tmp_path):
     deployment = load(write(TOP + SOURCE))
 
-    assert deployment.directory == tmp_path
+    assert (deployment.file, deployment.directory) == (tmp_path / "carrel.toml", tmp_path)
     assert deployment.keyring.resolve() == (tmp_path.parent / "secrets" / "keyring").resolve()
     assert deployment.work_store == tmp_path / "work.db"
     assert deployment.counts_store == tmp_path / "counts.db"
@@ -94,6 +98,7 @@ def test_a_source_that_says_little_gets_safe_defaults(write):
     assert source.kinds == ("circulation", "patron", "engagement")
     assert (source.archive, source.time_zone, source.complete_from, source.ended) == (None, None, None, False)
     assert source.no_patron_ids == ("0", "guest")
+    assert not source.ordered_by_arrival
 
 
 def test_all_that_a_source_says_is_kept(write, tmp_path):
@@ -101,7 +106,7 @@ def test_all_that_a_source_says_is_kept(write, tmp_path):
         write(
             TOP
             + FOLIO
-            + 'kinds = ["circulation"]\nnamespace = "joint"\ntime_zone = "Europe/Oslo"\nended = true\n'
+            + 'kinds = ["circulation"]\nnamespace = "joint"\ntime_zone = "Europe/Oslo"\nended = true\nordered_by = "arrival"\n'
             + 'complete_from = "2026-03-01"\nalso_drop = [{field = "data.x", class = "D"}]\nstrip = ["y"]\n'
             + 'no_patron_ids = []\n[sources.ils.lookups]\npatrons = "users.jsonl"\nitems = ["a", "b"]\n'
             + '[sources.ils.codes.branch]\nx = "B01"\n'
@@ -109,6 +114,7 @@ def test_all_that_a_source_says_is_kept(write, tmp_path):
     ).sources
 
     assert (source.kinds, source.namespace, source.ended) == (("circulation",), "joint", True)
+    assert source.ordered_by_arrival
     assert (source.time_zone, source.complete_from) == ("Europe/Oslo", "2026-03-01")
     assert (source.also_drop, source.strip, source.no_patron_ids) == ((("data.x", "D"),), ("y",), ())
     assert source.lookups == {"patrons": (tmp_path / "users.jsonl",), "items": (tmp_path / "a", tmp_path / "b")}

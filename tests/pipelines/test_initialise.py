@@ -79,6 +79,7 @@ def test_sources_not_chosen_are_there_as_comments_that_can_be_taken_away(made, t
     )
 
     assert list(tomllib.loads(bare)["sources"]) == list(ADAPTERS)
+    assert tomllib.loads(bare)["sources"]["carrel-event"]["ordered_by"] == "arrival"
     for name in ("folio", "evergreen"):
         assert set(tomllib.loads(bare)["sources"][name]["codes"]["branch"].values()) == set(BRANCHES)
 
