@@ -90,7 +90,7 @@ def test_without_a_command_there_is_help_and_exit_2(run, words):
     [
         (("nonsense",), "carrel: No such command 'nonsense'; see carrel --help"),
         (("cuonts",), "carrel: No such command 'cuonts'. Did you mean 'counts'? see carrel --help"),
-        (("replay", "--through", "x"), "carrel: No such option: --through; see carrel replay --help"),
+        (("replay", "--nothing", "x"), "carrel: No such option: --nothing; see carrel replay --help"),
         (("keys", "shred"), "carrel: Missing option '--month'; see carrel keys shred --help"),
         (("status",), "carrel: nowhere.toml: cannot be read (No such file or directory); name it with -c or run"),
         (("replay", "--complete-from", "2026-02-30"), "carrel: --complete-from: no such day; write YYYY-MM-DD"),
@@ -285,19 +285,34 @@ def test_a_key_that_is_not_there_makes_no_receipt(run, replayed):
     assert "2031-01" not in run("-c", replayed, "keys", "list").stdout
 
 
-@pytest.mark.parametrize("purpose", ["token", "noise"])
-def test_without_a_months_key_its_open_windows_are_void_and_replay_goes_on(run, deploy, purpose):
-    configured = deploy(sources="carrel-event") / "carrel.toml"
-    run("-c", configured, "replay")
-    held = [name for name in json.loads(run("-c", configured, "status", "--json").stdout)["held"] if "2026-05" in name]
+def a_log(path: Path) -> Path:
+    """40 days of checkouts from 2026-03-01, in one branch."""
+    event = {"kind": "circulation", "action": "checkout", "branch": "B01", "material": "book"}
+    with path.open("w") as stream:
+        for at in range(400):
+            more = {
+                "event_id": f"e{at}",
+                "occurred_at": 1_772_400_000_000 + at * 8_640_000,
+                "patron_ref": f"p{at % 50}",
+            }
+            stream.write(json.dumps(event | more) + "\n")
+    return path
 
-    run("-c", configured, "keys", "shred", "--purpose", purpose, "--month", "2026-05", "--yes")
+
+@pytest.mark.parametrize("purpose", ["token", "noise"])
+def test_without_a_months_key_its_open_windows_are_void_and_replay_goes_on(run, tmp_path, purpose):
+    run("init", tmp_path / "library", "--secrets", tmp_path / "secrets")
+    configured, log = tmp_path / "library" / "carrel.toml", a_log(tmp_path / "log.jsonl")
+    run("-c", configured, "replay", log)
+    held = [name for name in json.loads(run("-c", configured, "status", "--json").stdout)["held"] if "2026-04" in name]
+
+    run("-c", configured, "keys", "shred", "--purpose", purpose, "--month", "2026-04", "--yes")
 
     found = json.loads(run("-c", configured, "status", "--json").stdout)
     assert held
     assert set(held) <= set(found["void"])
     assert {found["void_reasons"][name] for name in held} == {"key shredded by hand"}
-    assert f"{purpose}  2026-05  kept" not in run("-c", configured, "keys", "list").stdout
+    assert f"{purpose}  2026-04  kept" not in run("-c", configured, "keys", "list").stdout
     run("-c", configured, "replay")
 
 
