@@ -1,0 +1,246 @@
+"""Kafka as a bus: all partitions of some topics, from the offsets of the work store, never from a consumer group.
+
+Lost messages are never silence: an offset that the brokers no longer have, or another topic under the same name,
+is a gap. Offsets that are skipped inside a log (markers of transactions, aborted or compacted messages) are none.
+The end of a partition is proven when everything appended before the question was read: then its clock goes on.
+"""
+
+import time
+from typing import Callable, Mapping, Optional, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+
+from pipelines.bus import BusBatch, BusError, Limits
+from pipelines.kafka_bus_partition import Partition
+from pipelines.kafka_bus_questions import NOT_ALLOWED, NOT_THERE, Questions, Retention, not_allowed
+from pipelines.kafka_bus_settings import BrokerSettings
+from pipelines.work_store import Position
+from transforms.privacy.times import GRACE
+
+_IDLE, _FLOWING, _AGAIN = 5.0, 60.0, 1.0  # seconds from one look at the topics to the next
+_PATIENCE = 0.8  # seconds of waiting for answers in one poll
+_REFUSED = 60.0  # seconds for which brokers that once answered may refuse
+_SLICE = 512  # messages taken from the client at a time: sizes are known only afterwards
+_STUMBLES = 3
+_SIGNING_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001
+_SECURING = frozenset({KafkaError._SSL})  # noqa: SLF001
+_UNREADABLE = frozenset(
+    {
+        KafkaError.INVALID_MSG,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError._BAD_MSG,  # noqa: SLF001
+        KafkaError._BAD_COMPRESSION,  # noqa: SLF001
+        KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
+    }
+)
+
+
+class KafkaBus:
+    """One source of messages; see `Bus`.
+
+    Args:
+      source: the source's name.
+      topics: what to read, all partitions of each.
+      settings: how the brokers are reached.
+      positions: part -> where it stands, from the work store.
+      now: the wall clock, ms UTC.
+      since: stamp, ms UTC, from which a topic that was never read is read; None from its first message.
+
+    Raises:
+      BusError: the client does not take the settings.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        topics: Sequence[str],
+        settings: BrokerSettings,
+        positions: Mapping[str, Position],
+        *,
+        now: Callable[[], int],
+        since: Optional[int] = None,
+    ) -> None:
+        self._source = source
+        self._topics = sorted(set(topics))
+        self._positions = positions
+        self._now = now
+        self._since = since
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._refusals: dict[str, float] = {}
+        self._answered = False
+        self._unsure = True
+        self._looked = -_FLOWING
+        try:
+            self._consumer = Consumer(settings.reading() | {"error_cb": self._hear})
+            self._questions = Questions(settings, self._consumer, self._hear)
+        except (KafkaException, ValueError) as error:
+            raise settings.refused(str(error)) from None
+
+    def parts(self) -> tuple[str, ...]:
+        """All partitions, sorted; none until the brokers have answered for the first time."""
+        return tuple(sorted(partition.part for partition in self._partitions.values()))
+
+    def retention(self, topic: str) -> Retention:
+        """How long the topic keeps its messages.
+
+        Raises:
+          BusError: the brokers did not say.
+        """
+        return self._questions.retention(topic)
+
+    def poll(self, limits: Limits) -> Optional[BusBatch]:
+        """Take what is there; None when nothing came, no end was proven and nothing is lost.
+
+        Raises:
+          BusError: no such topic, not allowed, not signed in, or a message that cannot be read.
+        """
+        until = time.monotonic() + limits.seconds
+        self._questions.listen()
+        proven = self._look() if self._is_time_to_look() else {}
+        self._read(limits, until)
+        self._judge()
+        partitions = list(self._partitions.values())
+        moved = [one for one in partitions if one.chunks or one.gaps or one.part in proven]
+        if not moved:
+            return None
+        batch = BusBatch(
+            chunks=tuple(chunk for one in moved for chunk in one.chunks),
+            positions=tuple(position for one in moved if (position := one.position()) is not None),
+            proven=proven,
+            gaps=tuple(gap for one in moved for gap in one.gaps),
+        )
+        for one in moved:
+            one.chunks, one.gaps = [], []
+        return batch
+
+    def ack(self, batch: BusBatch) -> None:
+        """Nothing to do: positions are in the work store alone."""
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._consumer.close()
+
+    def _hear(self, error: KafkaError) -> None:
+        """An error of no partition: refusals are remembered; brokers that are down come back by themselves."""
+        if error.code() in _SIGNING_IN:
+            self._refuse("the brokers refuse to sign in; check sasl.username, sasl.password and sasl.mechanism")
+        elif error.code() in _SECURING:
+            self._refuse("no secure connection to the brokers; check security.protocol and the ssl settings")
+
+    def _refuse(self, what: str) -> None:
+        self._refusals.setdefault(what, time.monotonic())
+
+    def _judge(self) -> None:
+        """A refusal stops the source at once while nothing ever worked, later when it lasts: brokers restart."""
+        for what, first in self._refusals.items():
+            if not self._answered or time.monotonic() - first > _REFUSED:
+                message = f"sources.{self._source}: kafka: {what}"
+                raise BusError(message)
+
+    def _is_time_to_look(self) -> bool:
+        idle = any(one.at_end for one in self._partitions.values())
+        wait = _AGAIN if self._unsure else _IDLE if idle or self._refusals else _FLOWING
+        return time.monotonic() - self._looked >= wait
+
+    def _look(self) -> dict[str, int]:
+        """See which partitions there are and how far they go; part -> clock of those proven to be read to the end."""
+        asked, until = self._now(), time.monotonic() + _PATIENCE
+        self._looked, self._unsure = time.monotonic(), True
+        found = self._find(until)
+        if found is None or not self._add(found, until):
+            return {}
+        self._unsure = False
+        self._refusals.clear()
+        for topic, head in self._questions.heads(self._topics, 0 if self._answered else _left(until)).items():
+            for one in self._partitions.values():
+                if one.topic == topic:
+                    one.identify(head)
+        self._answered = True
+        return self._prove(asked, until)
+
+    def _find(self, until: float) -> Optional[dict[str, Sequence[int]]]:
+        found = {}
+        for topic in self._topics:
+            try:
+                numbers = self._questions.partitions(topic, _left(until))
+            except LookupError:
+                self._refuse(f"topic {topic} is not there; make it, or take it from the source's topics")
+                return None
+            if numbers is None:
+                return None
+            found[topic] = numbers
+        return found
+
+    def _add(self, found: Mapping[str, Sequence[int]], until: float) -> bool:
+        """Take new partitions in; one that came later is read from its beginning. False: ask again."""
+        known = {one.topic for one in self._partitions.values()} | {part.rpartition("/")[0] for part in self._positions}
+        new = [(topic, number) for topic in found for number in found[topic] if (topic, number) not in self._partitions]
+        first = [key for key in new if key[0] not in known and self._since is not None]
+        told = self._questions.since(first, self._since or 0, _left(until)) if first else []
+        if told is None:
+            return False
+        starts = {key: offset for key, offset in zip(first, told, strict=True) if offset >= 0}
+        for topic, number in new:
+            one = Partition(topic, number, start=starts.get((topic, number), OFFSET_BEGINNING), blocked=True)
+            position = self._positions.get(one.part)
+            if position is not None:
+                one.next, one.clock, one.head = position.next, position.clock, position.head
+            self._partitions[topic, number] = one
+        return True
+
+    def _prove(self, asked: int, until: float) -> dict[str, int]:
+        ended = {key: one for key, one in self._partitions.items() if one.at_end and not one.blocked}
+        ends = self._questions.ends([one.wanted() for one in ended.values()], _left(until)) if ended else {}
+        for key, end in ends.items():
+            ended[key].blocked = (ended[key].next or 0) > end  # asked for anew: the broker says whether it is lost
+        return {ended[key].part: asked - GRACE for key, end in ends.items() if ended[key].next == end}
+
+    def _read(self, limits: Limits, until: float) -> None:
+        if any(one.blocked for one in self._partitions.values()):
+            self._consumer.assign([one.wanted() for one in self._partitions.values()])
+            for one in self._partitions.values():
+                one.blocked = False
+        taken: dict[tuple[str, int], list[Message]] = {}
+        room, size = limits.messages, limits.size
+        while room > 0 and size > 0:
+            got = self._consumer.consume(min(room, _SLICE), timeout=_left(until))
+            for message in got:
+                key = message.topic() or "", message.partition() or 0
+                error = message.error()
+                if error is None:
+                    taken.setdefault(key, []).append(message)
+                    room -= 1
+                    size -= len(message)
+                elif key in self._partitions:
+                    self._take(key, taken.pop(key, []))
+                    self._event(self._partitions[key], error, message.offset() or 0)
+            if not _left(until):
+                break
+        for key, messages in taken.items():
+            self._take(key, messages)
+
+    def _take(self, key: tuple[str, int], messages: list[Message]) -> None:
+        if messages:
+            self._partitions[key].take(self._source, messages, self._now())
+
+    def _event(self, one: Partition, error: KafkaError, offset: int) -> None:
+        """What the client says of a partition in between its messages."""
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            one.end(offset)
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - out of range, or the log was cut and grew again
+            one.lose()
+        elif code in NOT_ALLOWED:
+            raise not_allowed(one.topic)
+        elif code in NOT_THERE:
+            self._unsure = True
+        else:
+            one.blocked = True  # the client may go on behind what it could not read
+            one.stumbles += code in _UNREADABLE
+            if one.stumbles >= _STUMBLES:
+                message = f"kafka: {one.part}: the message at offset {one.next} cannot be read ({error.name()})"
+                raise BusError(message)
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())

@@ -1,0 +1,28 @@
+"""The engines that tests need. One that is missing leaves its tests out, by name; in CI it is a failure."""
+
+import os
+
+import pytest
+
+from tests.support.kafka_server import KafkaMissingError, KafkaServer
+
+
+def missing(engine: str, why: object) -> None:
+    """An engine is not there: a failure where everything must be tested (CI=true), else the tests are left out."""
+    text = f"{engine}: {why}"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    """A broker for all tests; one that stops it starts it again."""
+    try:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    except KafkaMissingError as error:
+        missing("kafka", error)
+        return
+    server.start()
+    yield server
+    server.stop()

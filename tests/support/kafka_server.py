@@ -1,0 +1,178 @@
+"""A real Kafka broker for tests: one node, loopback, its own data folder; it dies with the process that started it."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+POM = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "pom.xml"
+USER, PASSWORD = "reader", "right-horse-battery"
+# Asks the kernel to end this process when the test run is gone, killed or not; then becomes the program.
+_DIES_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+_SETTINGS = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+user_{user}="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+log.dirs={directory}/log
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+log.retention.check.interval.ms=500
+log.segment.delete.delay.ms=0
+log.initial.task.delay.ms=0
+"""
+
+
+class KafkaMissingError(Exception):
+    """There is no Kafka here: no Java, no Maven, or its parts cannot be resolved."""
+
+
+def kafka_jars() -> Path:
+    """The folder of Kafka's jars, resolved once for each version of the pom."""
+    for tool in ("java", "mvn"):
+        if shutil.which(tool) is None:
+            raise KafkaMissingError(f"{tool} is not installed")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carrel"
+    jars = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    if jars.is_dir():
+        return jars
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as part:
+        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={part}/jars"], capture_output=True, text=True, timeout=600, check=False
+        )
+        if done.returncode:
+            raise KafkaMissingError("Maven cannot resolve deploy/kafka/pom.xml")
+        try:
+            Path(part, "jars").rename(jars)
+        except OSError:  # another run was faster
+            if not jars.is_dir():
+                raise
+    return jars
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class KafkaServer:
+    """One broker; `start` may be called again after `stop` or `kill`: data and ports stay.
+
+    Attributes:
+      brokers: address without signing in.
+      sasl_brokers: address for `USER` with `PASSWORD` (SASL/PLAIN).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._jars = kafka_jars()
+        ports = {name: free_port() for name in ("plain", "sasl", "controller")}
+        self.brokers = f"127.0.0.1:{ports['plain']}"
+        self.sasl_brokers = f"127.0.0.1:{ports['sasl']}"
+        directory.mkdir(parents=True, exist_ok=True)
+        self._settings = directory / "server.properties"
+        self._settings.write_text(_SETTINGS.format(directory=directory, user=USER, password=PASSWORD, **ports))
+        cluster = uuid.uuid4().hex[:22]
+        self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)).wait(timeout=60)
+        self.admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0, "reconnect.backoff.max.ms": 500})
+
+    def _java(self, main: str, *arguments: str) -> subprocess.Popen[bytes]:
+        options = ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]
+        with (self._directory / "output.log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-c", _DIES_WITH_PARENT, "java", *options, "-cp", f"{self._jars}/*", main, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self._directory,
+            )
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self._process = self._java("kafka.Kafka", str(self._settings))
+        until = time.monotonic() + 90
+        while time.monotonic() < until and self._process.poll() is None:
+            try:
+                if self.admin.list_topics(timeout=1).brokers:
+                    return
+            except KafkaException:
+                continue
+        output = (self._directory / "output.log").read_text(errors="replace")[-2000:]
+        self.kill()
+        raise AssertionError(f"the broker did not start: {output}")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def pause(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(timeout=30)
+            self._process = None
+
+    def make_topic(self, name: str, partitions: int = 1, **config: object) -> str:
+        """Make a topic; settings as keywords, with _ for . (retention_ms=..., message_timestamp_type="LogAppendTime")."""
+        settings = {key.replace("_", "."): str(value) for key, value in config.items()}
+        for future in self.admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
+            future.result(timeout=30)
+        self._until(lambda topics: name in topics and len(topics[name].partitions) == partitions)
+        return name
+
+    def delete_topic(self, name: str) -> None:
+        for future in self.admin.delete_topics([name]).values():
+            future.result(timeout=30)
+        self._until(lambda topics: name not in topics)
+
+    def _until(self, holds) -> None:
+        until = time.monotonic() + 30
+        while not holds(self.admin.list_topics(timeout=5).topics):
+            assert time.monotonic() < until, "the broker did not come to know the change"
