@@ -79,15 +79,23 @@ def print_summary(summary: "Summary", policy: PrivacyPolicy) -> None:
         say(text, style=_ALARM)
     if summary.destroyed:
         say(f"keys destroyed: {named(summary.destroyed)}")
-    for advice in summary.advice:
-        text, colon, command = advice.partition(": carrel ")
-        say(text + colon.strip(), style="bold")
-        if command:
-            say_command(f"carrel {command}")
+    _print_advice(summary.advice)
     if not summary.files:
         say("no files: `archive` of each source in carrel.toml says where they are looked for", style="bold")
     elif summary.held and not summary.advice:
         say("held windows wait for their sources; `carrel status` says until when", style="bold")
+
+
+def _print_advice(lines: Sequence[str]) -> None:
+    """Commands on lines of their own, to be copied; what is said of several is said once."""
+    said = ""
+    for advice in lines:
+        text, _, command = advice.partition(": carrel ")
+        if text != said:
+            say(f"{text}:" if command else text, style="bold")
+        if command:
+            say_command(f"carrel {command}")
+        said = text
 
 
 def _print_reasons(summary: "Summary") -> None:

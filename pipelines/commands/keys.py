@@ -48,8 +48,9 @@ def shred(run: Invocation, month: str, purpose: str, *, yes: bool) -> int:
     if not any((key.tenant, key.purpose, key.month) == wanted and not key.gone for key in keyring.listing()):
         say(f"there is no {purpose} key of {month}: nothing was destroyed")
         return DONE
+    needs_key = purpose == "token" or run.policy(deployment).noise_scale is not None
     with CountsStore(deployment.counts_store) as store:
-        voided = _void_open_windows(run, store, month)
+        voided = _void_open_windows(run, store, month) if needs_key else 0
         if purpose == "noise":
             keyring.destroy_noise_key(deployment.tenant, month)
         else:
