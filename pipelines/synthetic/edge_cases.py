@@ -18,7 +18,7 @@ from pipelines.synthetic.world import (
     hour_start,
     local_time,
     month_end,
-)  # fmt: skip
+)
 
 ENOUGH = 70  # people: well over the 5 k that a total needs
 

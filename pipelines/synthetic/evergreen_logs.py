@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Mapping
 
 from pipelines.initialise import AUDIENCES, BRANCHES, PATRON_TYPES
-from pipelines.synthetic.world import Act, Person, World, known, local_time
+from pipelines.synthetic.world import Act, Person, World, local_time
 from schemas.policy import OTHER
 
 SOURCE = "evergreen"
@@ -131,7 +131,7 @@ def _address(number: int, person: Person) -> dict[str, object]:
 
 def _copy(number: int, world: World) -> dict[str, object]:
     item = world.items[number]
-    modifier = known(item.material) or ("CANARYTITLE" if number % 2 else None)
+    modifier = item.material if item.material != OTHER else (None, "CANARYTITLE")[number % 2]
     return {
         "id": number,
         "circ_lib": 101,

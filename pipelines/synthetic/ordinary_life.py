@@ -19,7 +19,7 @@ from pipelines.synthetic.world import (
     hour_start,
     month_end,
     weighted,
-)  # fmt: skip
+)
 from schemas.policy import OTHER
 
 # Renewals also come from robots at night; the hour that spring takes away has no weight on any day.

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple, Optional
 
-from schemas.policy import OTHER
-
 ZONE = zoneinfo.ZoneInfo("America/New_York")
 # A sample ends in spring 2026, so that no reader's clock is behind it.
 FIRST_DAY, AFTER_LAST_DAY = dt.date(2026, 2, 1), dt.date(2026, 5, 2)
@@ -140,8 +138,3 @@ def clock_changes(start: dt.date, days: int) -> list[int]:
 def weighted(rng: random.Random, codes: tuple[str, ...], sums: tuple[float, ...]) -> str:
     """One of the codes; `sums` are the running sums of their weights."""
     return rng.choices(codes, cum_weights=sums)[0]
-
-
-def known(code: str) -> Optional[str]:
-    """A code as a system's record holds it: nothing in place of `other`."""
-    return None if code == OTHER else code
