@@ -72,7 +72,7 @@ class KafkaBus:
         self._looked = -_FLOWING
         try:
             self._consumer = Consumer(settings.reading() | {"error_cb": self._hear})
-            self._questions = Questions(settings, self._consumer, self._hear)
+            self._questions = Questions(settings, self._hear)
         except (KafkaException, ValueError) as error:
             raise settings.refused(str(error)) from None
 
@@ -96,10 +96,12 @@ class KafkaBus:
         """
         until = time.monotonic() + limits.seconds
         self._questions.listen()
-        proven = self._look() if self._is_time_to_look() else {}
+        if self._is_time_to_look():
+            self._look()
         self._read(limits, until)
         self._judge()
-        partitions = list(self._partitions.values())
+        partitions = self._partitions.values()
+        proven = {one.part: at - GRACE for one in partitions if (at := one.proof()) is not None}
         moved = [one for one in partitions if one.chunks or one.gaps or one.part in proven]
         if not moved:
             return None
@@ -142,13 +144,13 @@ class KafkaBus:
         wait = _AGAIN if self._unsure else _IDLE if idle or self._refusals else _FLOWING
         return time.monotonic() - self._looked >= wait
 
-    def _look(self) -> dict[str, int]:
-        """See which partitions there are and how far they go; part -> clock of those proven to be read to the end."""
+    def _look(self) -> None:
+        """See which partitions there are and how far they go."""
         asked, until = self._now(), time.monotonic() + _PATIENCE
         self._looked, self._unsure = time.monotonic(), True
         found = self._find(until)
         if found is None or not self._add(found, until):
-            return {}
+            return
         self._unsure = False
         self._refusals.clear()
         for topic, head in self._questions.heads(self._topics, 0 if self._answered else _left(until)).items():
@@ -156,7 +158,8 @@ class KafkaBus:
                 if one.topic == topic:
                     one.identify(head)
         self._answered = True
-        return self._prove(asked, until)
+        for key, end in self._questions.ends(list(self._partitions), _left(until)).items():
+            self._partitions[key].ask(asked, end)
 
     def _find(self, until: float) -> Optional[dict[str, Sequence[int]]]:
         found = {}
@@ -176,24 +179,17 @@ class KafkaBus:
         known = {one.topic for one in self._partitions.values()} | {part.rpartition("/")[0] for part in self._positions}
         new = [(topic, number) for topic in found for number in found[topic] if (topic, number) not in self._partitions]
         first = [key for key in new if key[0] not in known and self._since is not None]
-        told = self._questions.since(first, self._since or 0, _left(until)) if first else []
-        if told is None:
+        starts = self._questions.since(first, self._since or 0, _left(until))
+        if len(starts) < len(first):
             return False
-        starts = {key: offset for key, offset in zip(first, told, strict=True) if offset >= 0}
         for topic, number in new:
-            one = Partition(topic, number, start=starts.get((topic, number), OFFSET_BEGINNING), blocked=True)
+            start = starts.get((topic, number), -1)
+            one = Partition(topic, number, start=start if start >= 0 else OFFSET_BEGINNING, blocked=True)
             position = self._positions.get(one.part)
             if position is not None:
                 one.next, one.clock, one.head = position.next, position.clock, position.head
             self._partitions[topic, number] = one
         return True
-
-    def _prove(self, asked: int, until: float) -> dict[str, int]:
-        ended = {key: one for key, one in self._partitions.items() if one.at_end and not one.blocked}
-        ends = self._questions.ends([one.wanted() for one in ended.values()], _left(until)) if ended else {}
-        for key, end in ends.items():
-            ended[key].blocked = (ended[key].next or 0) > end  # asked for anew: the broker says whether it is lost
-        return {ended[key].part: asked - GRACE for key, end in ends.items() if ended[key].next == end}
 
     def _read(self, limits: Limits, until: float) -> None:
         if any(one.blocked for one in self._partitions.values()):

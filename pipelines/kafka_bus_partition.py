@@ -41,6 +41,7 @@ class Partition:
     chunks: list[RawChunk] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     _lost: bool = False
+    _question: Optional[tuple[int, int]] = None
 
     @property
     def part(self) -> str:
@@ -66,6 +67,7 @@ class Partition:
         self._lost = self._lost or self.next is not None
         self.next, self.start = None, OFFSET_BEGINNING
         self.at_end, self.blocked = False, True
+        self._question = None
 
     def take(self, source: str, messages: Sequence[Message], now: int) -> None:
         """Make a chunk of messages that follow each other; those that were read already are left out."""
@@ -93,6 +95,21 @@ class Partition:
         if self._lost:
             self.gaps.append(Gap(self.part, self.clock, None))
             self._lost = False
+
+    def ask(self, asked: int, end: int) -> None:
+        """At `asked` (ms UTC) or later the brokers had messages up to this offset.
+
+        A log that ends before what was read is asked for anew: then its broker says whether it is lost.
+        """
+        self._question = (asked, end)
+        self.blocked = self.blocked or (self.next or 0) > end
+
+    def proof(self) -> Optional[int]:
+        """All that was appended until then, ms UTC, has been read; told once for each question."""
+        if self._question is None or self.next is None or self.blocked or self.next < self._question[1]:
+            return None
+        asked, self._question = self._question[0], None
+        return asked
 
 
 def _effective(stamps: Sequence[int], clock: Optional[int], now: int) -> tuple[tuple[int, ...], np.ndarray]:

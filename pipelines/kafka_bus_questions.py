@@ -6,10 +6,9 @@ No answer in time is no error here: it is asked again. No text of the client is 
 import base64
 import concurrent.futures
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+from typing import Any, Callable, Mapping, Optional, Sequence
 
 from confluent_kafka import (
-    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -49,14 +48,13 @@ class Retention:
 
 
 class Questions:
-    """Asks on behalf of one consumer.
+    """Asks over connections of its own: on the consumer's a question waits until a fetch is answered.
 
     Args:
       heard: told each error that concerns no partition.
     """
 
-    def __init__(self, settings: BrokerSettings, consumer: Consumer, heard: Callable[[KafkaError], None]) -> None:
-        self._consumer = consumer
+    def __init__(self, settings: BrokerSettings, heard: Callable[[KafkaError], None]) -> None:
         self._admin = AdminClient(settings.asking() | {"error_cb": heard})
         self._asked: dict[str, concurrent.futures.Future[Any]] = {}
 
@@ -72,7 +70,7 @@ class Questions:
           BusError: it must not be read.
         """
         try:
-            answer = self._consumer.list_topics(topic, timeout=seconds).topics[topic]
+            answer = self._admin.list_topics(topic, timeout=seconds).topics[topic]
         except KafkaException:
             return None
         code = None if answer.error is None else answer.error.code()
@@ -91,14 +89,25 @@ class Questions:
         self._asked = {topic: future for topic, future in self._asked.items() if topic not in done}
         return {topic: _id_bytes(future.result()) for topic, future in done.items() if future.exception() is None}
 
-    def ends(self, parts: Iterable[TopicPartition], seconds: float) -> Mapping[tuple[str, int], int]:
-        """The offset after the last message of each part, open and aborted transactions included; none if not told.
+    def ends(self, parts: Sequence[tuple[str, int]], seconds: float) -> Mapping[tuple[str, int], int]:
+        """The offset after the last message of each part that is told, open and aborted transactions included.
 
         What a transaction holds back was appended all the same: the end that a reader of committed messages
         is told would prove too much.
         """
+        return self._offsets(parts, OffsetSpec.latest(), seconds)
+
+    def since(self, parts: Sequence[tuple[str, int]], stamp: int, seconds: float) -> Mapping[tuple[str, int], int]:
+        """The first offset of each part with this stamp (ms UTC) or a later one; negative where there is none."""
+        return self._offsets(parts, OffsetSpec.for_timestamp(stamp), seconds)
+
+    def _offsets(
+        self, parts: Sequence[tuple[str, int]], spec: OffsetSpec, seconds: float
+    ) -> dict[tuple[str, int], int]:
+        if not parts or not seconds:
+            return {}
         asked = self._admin.list_offsets(
-            {part: OffsetSpec.latest() for part in parts},
+            {TopicPartition(*part): spec for part in parts},
             isolation_level=IsolationLevel.READ_UNCOMMITTED,
             request_timeout=seconds,
         )
@@ -108,18 +117,6 @@ class Questions:
             for part, future in asked.items()
             if future.done() and future.exception() is None
         }
-
-    def since(self, parts: Sequence[tuple[str, int]], stamp: int, seconds: float) -> Optional[Sequence[int]]:
-        """The first offset of each part with this stamp (ms UTC) or a later one, negative where there is none.
-
-        Returns:
-          None without an answer in time.
-        """
-        try:
-            told = self._consumer.offsets_for_times([TopicPartition(*part, stamp) for part in parts], timeout=seconds)
-        except KafkaException:
-            return None
-        return None if any(one.error for one in told) else [one.offset for one in told]
 
     def retention(self, topic: str, seconds: float = 5.0) -> Retention:
         """How long the topic keeps its messages.

@@ -13,10 +13,11 @@ from pipelines.bus import BusError
 _NAMES = frozenset({"bootstrap.servers", "security.protocol", "client.id", "client.rack", "broker.address.family"})
 _FAMILIES = ("sasl.", "ssl.")
 _SECRETS = ("password", "secret", "pem", "sasl.oauthbearer.config")
-_OURS: Mapping[str, int] = {
+_OURS: Mapping[str, int | bool] = {
     "log_level": 0,  # librdkafka would write to stderr, addresses included
     "socket.timeout.ms": 10_000,  # a connection that is open at one end only is noticed
     "reconnect.backoff.max.ms": 2_000,
+    "allow.auto.create.topics": False,  # asking for a topic would make it
     "topic.metadata.refresh.interval.ms": 60_000,
 }
 _READING: Mapping[str, str | int | bool] = {
@@ -26,7 +27,6 @@ _READING: Mapping[str, str | int | bool] = {
     "auto.offset.reset": "error",  # anything else would skip what is lost, silently
     "enable.partition.eof": True,
     "isolation.level": "read_committed",
-    "allow.auto.create.topics": False,
     "check.crcs": True,
     "max.poll.interval.ms": 86_400_000,  # the loop may take its time: there is no group to leave
     "fetch.queue.backoff.ms": 50,  # the default of a second leaves a backlog waiting

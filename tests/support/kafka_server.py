@@ -89,6 +89,7 @@ class KafkaServer:
     Attributes:
       brokers: address without signing in.
       sasl_brokers: address for `USER` with `PASSWORD` (SASL/PLAIN).
+      data: folder of its logs, one for each topic partition.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -99,6 +100,7 @@ class KafkaServer:
         self.brokers = f"127.0.0.1:{ports['plain']}"
         self.sasl_brokers = f"127.0.0.1:{ports['sasl']}"
         directory.mkdir(parents=True, exist_ok=True)
+        self.data = directory / "log"
         self._settings = directory / "server.properties"
         self._settings.write_text(_SETTINGS.format(directory=directory, user=USER, password=PASSWORD, **ports))
         cluster = uuid.uuid4().hex[:22]
