@@ -8,6 +8,7 @@ import numpy as np
 from pipelines.work_store import Clock
 from schemas.counts import WindowKey
 from schemas.policy import Table
+from transforms.columns import TOLERANCE
 from transforms.privacy.times import Zone, publication_time, window_name
 
 DAY = 86_400_000
@@ -22,6 +23,7 @@ class Feed:
     source: str
     clock: Clock
     ended: bool
+    gaps: tuple[tuple[int, int], ...] = ()  # arrivals (ms UTC) between which messages are lost
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def due_windows(
 
     A window is proven complete when every source's clock has reached its publication time, and
     declared complete when the operator's word covers its last day. One that begins before a source
-    is complete is void.
+    is complete, or that lost messages may belong to, is void. Windows without events are due like all others;
+    only where all sources have ended the last event ends the calendar.
 
     Args:
       oldest: first civil day of the earliest window that holds acts: they may have happened before anything arrived.
@@ -97,12 +100,19 @@ def due_windows(
         start, end = _bounds(table, number, zone)
         proven = clock >= publication_time(end, table.horizon)
         declared = day_of(end - 1, zone) <= through
-        if start > last or not (proven or declared):
+        if not (proven or declared) or (start > last and min(clock, through) == FOREVER):
             return
         void = ""
         if day_of(start, zone) < begins:
             origin = "default " if is_default else ""
             void = f"{origin}complete_from {window_name('day', begins)}"
+        elif any(_may_miss(feed, start, end + table.horizon) for feed in active):
+            void = "gap"
         reason = "" if proven else f"complete_through {window_name('day', min(through, day_of(last, zone) + SLACK))}"
         yield DueWindow(window_key(table, number), "complete" if proven else "partial-declared", reason, void)
         number += 1
+
+
+def _may_miss(feed: Feed, start: int, lateness: int) -> bool:
+    """Whether lost messages may be of a window: they came before it was too late, and it had begun."""
+    return any(start <= until + TOLERANCE and after < lateness for after, until in feed.gaps)

@@ -204,6 +204,22 @@ def replay(
     guarded(context, work)
 
 
+@app.command()
+def live(context: typer.Context) -> None:
+    """Read the message buses and release what is due, until stopped.
+
+    Stopped by SIGTERM or Ctrl-C, it finishes the batch in work; killed, it goes on where it stood. Its log is JSON
+    lines on standard output: windows, keys and gaps, never data.
+    """
+
+    def work(run: Invocation) -> int:
+        from pipelines.commands import living  # noqa: PLC0415
+
+        return living.live(run)
+
+    guarded(context, work)
+
+
 @app.command(
     epilog=examples(
         "carrel counts --table circ_branch_month --month 2026-03 --labels",

@@ -29,11 +29,22 @@ class _DropFile(BaseModel):
     cls: str = Field(alias="class", pattern="^(D|Q|S|L|T|ok)$")
 
 
+class _BusFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    kind: str = Field(pattern="^(kafka|pubsub)$")
+    topics: List[str] = Field(default_factory=list)
+    settings: Optional[str] = None
+    settings_environment: Dict[str, str] = Field(default_factory=dict)
+    subscription: Optional[str] = None
+
+
 class _SourceFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     adapter: str
     kinds: Optional[List[str]] = None
     archive: Optional[str] = None
+    bus: Optional[_BusFile] = None
+    state_is_only_copy: bool = False
     namespace: Optional[str] = Field(default=None, pattern=_NAME)
     id_profile: str = Field(default="opaque", pattern="^(opaque|codabar14|int|email-like)$")
     time_zone: Optional[str] = None
@@ -60,11 +71,32 @@ class _File(BaseModel):
 
 
 @dataclass(frozen=True)
+class BusConfig:
+    """Where a source's messages are published.
+
+    Attributes:
+      kind: kafka or pubsub.
+      topics: of Kafka; all partitions of each are read.
+      settings: file of Kafka client settings, `name=value` a line.
+      environment: setting -> environment variable that holds its value.
+      subscription: of Pub/Sub, projects/P/subscriptions/S.
+    """
+
+    kind: str
+    topics: tuple[str, ...]
+    settings: Optional[Path]
+    environment: Mapping[str, str]
+    subscription: Optional[str]
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One `[sources.NAME]` block; see `schemas.source.SourceRules` for what travels with the graph.
 
     Attributes:
       archive: glob pattern of its archives, absolute; None when archives are always named.
+      bus: where it publishes; None when it is read from archives only.
+      state_is_only_copy: the operator's word that the work store is kept, although the bus forgets earlier.
       ended: it will never say more: it holds no table back.
       ordered_by_arrival: each of its files is in the order of arrival, so that its clock moves while they are read.
       complete_from: ISO day from which nothing is missing.
@@ -75,6 +107,8 @@ class SourceConfig:
     adapter: str
     kinds: tuple[str, ...]
     archive: Optional[str]
+    bus: Optional[BusConfig]
+    state_is_only_copy: bool
     namespace: str
     id_profile: str
     time_zone: Optional[str]
@@ -177,6 +211,16 @@ def _check_words(name: str, file: _SourceFile) -> None:
             raise ConfigurationError(message) from None
 
 
+def _bus(name: str, file: Optional[_BusFile], directory: Path) -> Optional[BusConfig]:
+    if file is None:
+        return None
+    if (file.kind == "kafka") != bool(file.topics) or (file.kind == "pubsub") != (file.subscription is not None):
+        message = f"sources.{name}.bus: kafka needs topics, pubsub needs a subscription, and neither the other's"
+        raise ConfigurationError(message)
+    settings = None if file.settings is None else _at(directory, file.settings)
+    return BusConfig(file.kind, tuple(file.topics), settings, file.settings_environment, file.subscription)
+
+
 def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
     _check_words(name, file)
     if file.adapter not in ADAPTERS:
@@ -202,6 +246,8 @@ def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
         adapter=file.adapter,
         kinds=kinds,
         archive=archive,
+        bus=_bus(name, file.bus, directory),
+        state_is_only_copy=file.state_is_only_copy,
         namespace=file.namespace or name,
         id_profile=file.id_profile,
         time_zone=file.time_zone,

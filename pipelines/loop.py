@@ -17,7 +17,7 @@ from pipelines.crash_points import crash_point
 from pipelines.exchange import Exchange, ExchangedLookups
 from pipelines.graph import release_tallies, tally_events
 from pipelines.keys import KeyringAt
-from pipelines.work_store import Position, WorkStore
+from pipelines.work_store import Transaction, WorkStore
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, Tally, WindowKey
 from schemas.policy import PrivacyPolicy
@@ -27,7 +27,7 @@ from transforms.keys import OpensKeys
 from transforms.tally import SealTallies, merge, open_tally
 
 OPEN, VERIFY = "open", "verify"
-Accept = Callable[[Position, Sequence[ArrivalSpan]], Position]
+Move = Callable[[Transaction, Sequence[ArrivalSpan]], None]
 
 
 @dataclass(frozen=True)
@@ -67,30 +67,24 @@ def build_release_graph(
     _ = release_tallies(merged, policy, tenant, keyring) | "WriteCounts" >> outputs.WriteCounts(name)
 
 
-def in_any_order(position: Position, spans: Sequence[ArrivalSpan]) -> Position:
-    """Accept what arrived in any order; the position keeps no clock."""
-    del spans
-    return position
-
-
 def run_batch(
     job: Job,
     store: WorkStore,
     *,
     source: str,
     chunks: tuple[RawChunk, ...],
-    position: Position,
     batch_name: str,
     published: frozenset[tuple[str, str]],
-    accept: Accept = in_any_order,
+    verifying: bool,
+    move: Move,
 ) -> None:
     """Run the graph over some chunks of one source and commit what came of it.
 
     Args:
-      position: of the file after these chunks.
-      published: (table, window start) pairs that are in the ledger: their acts go to the verify lane.
-      accept: given the position and what the chunks say of arrival, in the order of the file, gives the position
-        with its clock, or raises: then nothing of the batch is committed.
+      published: (table, window start) pairs that are in the ledger: no act is added to them.
+      verifying: acts for published windows are kept apart, to be compared; else they are counted as closed.
+      move: moves positions and clocks in the batch's transaction, given what the chunks say of arrival in their
+        order; or raises: then nothing of the batch is committed.
     """
     with Exchange(chunks=chunks, lookups=job.lookups) as given:
         root = pipeline()
@@ -109,18 +103,20 @@ def run_batch(
         result.wait_until_finish()
         counts = _counts(result)
     crash_point("graph-run")
-    position = accept(position, given.spans)
-    lanes = {t.key: VERIFY if (t.key.table, t.key.start) in published else OPEN for t in given.tallies}
+    lanes = {one.key: VERIFY if (one.key.table, one.key.start) in published else OPEN for one in given.tallies}
+    kept = [one for one in given.tallies if verifying or lanes[one.key] == OPEN]
+    for one in () if verifying else given.tallies:
+        if lanes[one.key] != OPEN:
+            counts[source, f"closed/{one.key.table}"] += one.rows
     with store.transaction() as transaction:
-        transaction.append(lanes, sorted(given.tallies, key=lambda t: t.key))
+        transaction.append(lanes, sorted(kept, key=lambda one: one.key))
         crash_point("tallies-appended")
-        for span in given.spans:
-            for lane in (OPEN, VERIFY):
+        for lane in (OPEN, VERIFY) if verifying else (OPEN,):
+            for span in given.spans:
                 transaction.widen(lane, span)
-        transaction.keep_rejects(batch_name, job.day, given.rejects)
-        for lane in (OPEN, VERIFY):
             transaction.count(lane, counts)
-        transaction.advance(source, position)
+        transaction.keep_rejects(batch_name, job.day, given.rejects)
+        move(transaction, given.spans)
         crash_point("positions-advanced")
     crash_point("batch-committed")
 
@@ -152,10 +148,10 @@ def release_windows(
     return given.released, sizes
 
 
-def _counts(result: object) -> Mapping[tuple[str, str], int]:
+def _counts(result: object) -> Counter[tuple[str, str]]:
     counts: Counter[tuple[str, str]] = Counter()
     counters: Iterable[object] = result.metrics().query()["counters"]  # type: ignore[attr-defined]
     for counter in counters:
         name = counter.key.metric  # type: ignore[attr-defined]
         counts[name.namespace, name.name] += counter.committed  # type: ignore[attr-defined]
-    return {key: amount for key, amount in counts.items() if amount}
+    return +counts

@@ -17,7 +17,7 @@ from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.inputs import InputError
 from pipelines.loop import OPEN, run_batch
 from pipelines.run import Begun, Planned, Run
-from pipelines.work_store import Position, WorkStore
+from pipelines.work_store import Position, Transaction, WorkStore
 from schemas.chunks import ArrivalSpan
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import GRACE
@@ -129,22 +129,22 @@ def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
     place = f"{one.source.name}\0{part}\0{one.standing.at}\0{batch.end.at}\0{batch.done}\0{run.store.epoch}"
     position = Position(part, batch.end.at, batch.end.head, batch.done)
 
-    def accept(position: Position, spans: Sequence[ArrivalSpan]) -> Position:
-        if not one.source.ordered_by_arrival:
-            return position
-        accepted = one.in_order(position, spans)
-        one.clock = accepted.clock
-        return accepted
+    def move(transaction: Transaction, spans: Sequence[ArrivalSpan]) -> None:
+        accepted = position
+        if one.source.ordered_by_arrival:
+            accepted = one.in_order(position, spans)
+            one.clock = accepted.clock
+        transaction.advance(one.source.name, accepted)
 
     run_batch(
         run.job,
         run.store,
         source=one.source.name,
         chunks=batch.chunks,
-        position=position,
         batch_name=hashlib.sha256(place.encode()).hexdigest()[:16],
         published=run.published(),
-        accept=accept,
+        verifying=True,
+        move=move,
     )
     one.standing = batch.end
     write_letters(run.store, letters, run.job.day)

@@ -56,7 +56,7 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
     """
     chosen = chosen_sources(deployment, request)
     with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
-        run = Run(deployment, _job(deployment, policy, counts, now), store, counts, Zone(policy.time_zone))
+        run = Run(deployment, job_of(deployment, policy, counts, now), store, counts, Zone(policy.time_zone))
         keys = KeyLife(deployment, policy, store, counts, now)
         letters = DeadLetterDirectory(deployment.dead_letters)
         finish_pending(run)
@@ -68,7 +68,7 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
         begun = begin(run, files, chosen, request)
         crash_point("run-planned")
         read = tuple(dict.fromkeys(file.source for file in files))
-        run = _with_lookups(run, read)
+        run = with_lookups(run, read)
         archives = [archive(run, begun, file) for file in files]
 
         def release() -> None:
@@ -89,7 +89,8 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
         return run.summary
 
 
-def _job(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, now: int) -> Job:
+def job_of(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, now: int) -> Job:
+    """What the loop is given, its lookups aside: those are read once it is known of which sources."""
     return Job(
         tenant=deployment.tenant,
         policy=policy,
@@ -102,7 +103,8 @@ def _job(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, now
     )
 
 
-def _with_lookups(run: Run, read: Sequence[str]) -> Run:
+def with_lookups(run: Run, read: Sequence[str]) -> Run:
+    """The run with the lookups of these sources."""
     sources = [source for source in run.deployment.sources if source.name in read]
     loaded = {source.name: lookups.load(ADAPTERS[source.adapter], source) for source in sources}
     return replace(run, job=replace(run.job, lookups=loaded))

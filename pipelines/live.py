@@ -1,0 +1,184 @@
+"""`carrel live`: the batch loop over message buses, until it is told to stop.
+
+Each step takes a bounded batch from every bus, commits tallies, positions, clocks and rejects in one
+transaction, acknowledges after it, and releases what is due. Killed anywhere, it goes on where it stood.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Callable, Mapping, Optional, Sequence
+
+from pipelines import table_history
+from pipelines.bus import Bus, BusBatch, Limits
+from pipelines.buses import open_buses
+from pipelines.configuration import ConfigurationError, Deployment
+from pipelines.counts_store import CountsStore
+from pipelines.crash_points import crash_point
+from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.iso_days import utc_day
+from pipelines.journal import Journal
+from pipelines.key_life import KeyLife
+from pipelines.loop import OPEN, run_batch
+from pipelines.planning import begin_afresh_without_keys
+from pipelines.publication import finish_pending, release_due
+from pipelines.reading import write_letters
+from pipelines.replay import job_of, with_lookups
+from pipelines.run import Run, Summary, begun
+from pipelines.work_store import Transaction, WorkStore
+from schemas.chunks import ArrivalSpan
+from schemas.policy import PrivacyPolicy
+from transforms.privacy.times import HOUR, Zone
+
+_PROOF_EVERY = 60_000  # ms: proofs of a quiet bus are written at most so often, unless they pass an hour
+
+
+@dataclass
+class Live:
+    """The loop and what it works with.
+
+    Attributes:
+      run: stores, policy, sources; its job's clock is set anew for each batch.
+      buses: source name -> its bus.
+      now: the wall clock, ms UTC.
+    """
+
+    run: Run
+    buses: Mapping[str, Bus]
+    letters: DeadLetterDirectory
+    journal: Journal
+    now: Callable[[], int]
+    limits: Limits
+
+    def go_on(self, stopping: Callable[[], bool]) -> None:
+        """Take, commit, acknowledge and release until told to stop; the step in work is finished first.
+
+        Raises:
+          BusError, WorkStoreError, StoreError, KeyringError: it cannot go on; what was committed stays.
+        """
+        self._at_this_time()
+        finish_pending(self.run)
+        write_letters(self.run.store, self.letters, self.run.job.day)
+        self._release(self.buses)
+        while not stopping():
+            self.step()
+
+    def step(self) -> None:
+        """One round over all buses, and the releases that it makes due."""
+        self._at_this_time()
+        moved = [source for source, bus in self.buses.items() if self._take(source, bus)]
+        if moved:
+            self._release(moved)
+
+    def _at_this_time(self) -> None:
+        now = self.now()
+        job = replace(self.run.job, now=now, day=utc_day(now).isoformat())
+        self.run = replace(self.run, job=job, summary=Summary())
+
+    def _take(self, source: str, bus: Bus) -> bool:
+        """Commit what one bus has; whether its clock passed an hour, which is when windows may be due."""
+        batch = bus.poll(self.limits)
+        if batch is None or not (batch.chunks or batch.gaps or self._is_news(source, batch)):
+            return False
+        crash_point("batch-read")
+        before = self.run.store.clock(OPEN, source).clock or 0
+        clock = self._clock(source, bus, batch)
+        self._commit(source, batch, clock)
+        bus.ack(batch)
+        crash_point("batch-acknowledged")
+        write_letters(self.run.store, self.letters, self.run.job.day)
+        for gap in batch.gaps:
+            self.journal.note("gap_found", source=source, part=gap.part)
+        return bool(batch.gaps) or (clock is not None and clock // HOUR > before // HOUR)
+
+    def _is_news(self, source: str, batch: BusBatch) -> bool:
+        """Whether a proof is worth a write: it passes an hour, or a minute has gone."""
+        known = self.run.store.proofs(source)
+        return any(
+            clock // HOUR > known.get(part, 0) // HOUR or clock - known.get(part, 0) >= _PROOF_EVERY
+            for part, clock in batch.proven.items()
+        )
+
+    def _commit(self, source: str, batch: BusBatch, clock: Optional[int]) -> None:
+        now, store = self.run.job.now, self.run.store
+
+        def move(transaction: Transaction, spans: Sequence[ArrivalSpan]) -> None:
+            del spans  # a bus says itself how far its parts are
+            for position in batch.positions:
+                transaction.advance(source, position)
+            for part, proof in batch.proven.items():
+                transaction.prove(source, part, proof)
+            for gap in batch.gaps:
+                transaction.note_gap(source, gap.part, gap.after or 0, now if gap.until is None else gap.until)
+            if clock is not None:
+                transaction.set_clock(OPEN, source, clock)
+
+        if batch.chunks:
+            run_batch(
+                self.run.job, store, source=source, chunks=batch.chunks, batch_name=_name(store, source, batch),
+                published=self.run.published(), verifying=False, move=move,
+            )  # fmt: skip
+        else:
+            with store.transaction() as transaction:
+                move(transaction, ())
+
+    def _clock(self, source: str, bus: Bus, batch: BusBatch) -> Optional[int]:
+        """The lowest clock of all parts after this batch; None while one of them has none."""
+        read = {part: position.clock for part, position in self.run.store.positions(source).items()}
+        read |= {position.part: position.clock for position in batch.positions}
+        proven = {**self.run.store.proofs(source), **batch.proven}
+        return min((max(read.get(part) or 0, proven.get(part, 0)) for part in bus.parts()), default=0) or None
+
+    def _release(self, moved: Sequence[str] | Mapping[str, Bus]) -> None:
+        keys = KeyLife(self.run.deployment, self.run.job.policy, self.run.store, self.run.counts, self.run.job.now)
+        self.run.tell(keys.keep_deadlines())
+        release_due(self.run, tuple(moved), backfill=False)
+        self.run.tell(keys.end_released())
+        for name in self.run.summary.released:
+            self.journal.note("window_released", window=name)
+        for name in self.run.summary.void:
+            self.journal.note("window_void", window=name)
+        for name in self.run.summary.differs:
+            self.journal.note("window_differs", window=name)
+        for name in self.run.summary.destroyed:
+            self.journal.note("key_destroyed", key=name)
+
+
+def live(
+    deployment: Deployment,
+    policy: PrivacyPolicy,
+    *,
+    now: Callable[[], int],
+    stopping: Callable[[], bool],
+    journal: Journal,
+    limits: Limits,
+) -> None:
+    """Read the buses of a deployment until told to stop.
+
+    Args:
+      now: the wall clock, ms UTC.
+      stopping: asked between two steps.
+
+    Raises:
+      ConfigurationError, RetentionError, BusError, WorkStoreError, StoreError, KeyringError: one line each.
+    """
+    with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
+        run = Run(deployment, job_of(deployment, policy, counts, now()), store, counts, Zone(policy.time_zone))
+        if begun(store) is not None:
+            message = "carrel live: a replay was cut short; finish it first: carrel replay"
+            raise ConfigurationError(message)
+        begin_afresh_without_keys(run)  # refuses when a needed key is missing
+        table_history.begin(run, again=False)
+        with open_buses(deployment, policy, store, now) as buses:
+            with store.transaction() as transaction:
+                for source in deployment.sources:
+                    transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
+            letters = DeadLetterDirectory(deployment.dead_letters)
+            journal.note("live_started", sources=len(buses))
+            Live(with_lookups(run, tuple(buses)), buses, letters, journal, now, limits).go_on(stopping)
+            journal.note("live_stopped", sources=len(buses))
+
+
+def _name(store: WorkStore, source: str, batch: BusBatch) -> str:
+    """Names a batch by where it ends, so that its rejects are written once."""
+    where = "\0".join(f"{position.part}\0{position.next}" for position in batch.positions)
+    return hashlib.sha256(f"{source}\0{where}\0{store.epoch}".encode()).hexdigest()[:16]
