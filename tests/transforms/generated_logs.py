@@ -212,7 +212,7 @@ def line(event: dict[str, object]) -> bytes:
 
 
 @st.composite
-def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 15) -> list[tuple[SourceRules, bytes]]:
+def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 12) -> list[tuple[SourceRules, bytes]]:
     """Lines of several sources in any order, some of them twice."""
     found = []
     for crowd in draw(st.lists(events(policy), max_size=most)):
