@@ -1,10 +1,11 @@
-"""Writes the generated forms of the event contracts: `python -m pipelines.contract_files`."""
+"""Writes the generated forms of the contracts of events and policy: `python -m pipelines.contract_files`."""
 
 import json
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from schemas.events import MODELS, Event
+from schemas.policy_file import policy_json_schema
 
 DIRECTORY = Path(__file__).parent.parent / "schemas" / "contracts"
 _INSTANTS = ("occurred_at", "arrived_at")
@@ -38,6 +39,7 @@ def contract_files() -> dict[str, str]:
     for kind, model in MODELS.items():
         files[f"{kind}.json"] = json.dumps(model.model_json_schema(), indent=2, sort_keys=True) + "\n"
         files[f"{kind}.avsc"] = json.dumps(avro_schema(kind, model), indent=2) + "\n"
+    files["policy.json"] = json.dumps(policy_json_schema(), indent=2, sort_keys=True) + "\n"
     return files
 
 

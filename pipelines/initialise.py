@@ -37,7 +37,7 @@ _ARCHIVES = {
     "carrel-event": "carrel-event/*",
     "folio": "folio/*.jsonl*",
     "evergreen": "evergreen/action.circulation*.tsv*",
-    "salesforce": "salesforce/*ChangeEvent*.avro",
+    "salesforce": "salesforce/*ChangeEvent*.avro*",
 }
 _LOOKUPS = {
     "folio": {"patrons": ["folio/lookups/users.jsonl"], "items": ["folio/lookups/items.jsonl"]},
@@ -190,7 +190,7 @@ def _source(name: str, base: str) -> Iterator[str]:
         for lookup, files in _LOOKUPS[name].items():
             yield f"{lookup} = {_listed([f'{base}/{file}' for file in files])}"
     for dimension, codes in example_codes(name).items():
-        yield f"[sources.{name}.codes.{dimension}]   # code of the system = code of the policy"
+        yield f"[sources.{name}.codes.{dimension}]   # code of the system (sources list --fields says of which field) = code of the policy"
         for wire, code in codes.items():
             yield f'"{wire}" = "{code}"'
 

@@ -89,7 +89,7 @@ class Tally:
         Raises:
           ValueError: another version or a length that does not fit.
         """
-        version, rows = _HEAD.unpack_from(dump)
+        version, rows = _HEAD.unpack_from(dump) if len(dump) >= _HEAD.size else (0, 0)
         size = sum(dtype.itemsize * int(np.prod(shape, dtype=int)) for _, dtype, shape in _LAYOUT)
         if version != _VERSION or len(dump) != _HEAD.size + rows * size:
             message = "tally: unknown version or length; this work store was written by another release"
