@@ -132,6 +132,7 @@ class PubsubBus:
         if self._pull is not None:
             self._pull.cancel()
         self._leases.release(self._leased())
+        self._held, self._pull = [], None
         self._client.transport.close()
 
     def _refused(self, what: str) -> BusError:

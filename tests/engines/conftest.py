@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.support.kafka_server import KafkaMissingError, KafkaServer
+from tests.support.pubsub_server import PubsubMissingError, PubsubServer
 
 
 def missing(engine: str, why: object) -> None:
@@ -26,3 +27,22 @@ def kafka(tmp_path_factory):
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def pubsub_server(tmp_path_factory):
+    try:
+        server = PubsubServer(tmp_path_factory.mktemp("pubsub"))
+    except PubsubMissingError as error:
+        missing("pubsub", error)
+        return
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def pubsub(pubsub_server, monkeypatch):
+    """An emulator for all tests, and the environment that leads a client to it."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_server.host)
+    return pubsub_server
