@@ -204,7 +204,7 @@ def replay(
     guarded(context, work)
 
 
-@app.command()
+@app.command(epilog=examples("carrel live", "carrel -c library/carrel.toml live"))
 def live(context: typer.Context) -> None:
     """Read the message buses and release what is due, until stopped.
 
