@@ -16,6 +16,7 @@ from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.inputs import InputError
 from pipelines.loop import OPEN, run_batch
+from pipelines.progress import Step, Told
 from pipelines.run import Begun, Planned, Run
 from pipelines.work_store import Position, Transaction, WorkStore
 from schemas.chunks import ArrivalSpan
@@ -81,34 +82,50 @@ def archive(run: Run, begun: Begun, file: Planned) -> Optional[Archive]:
     return Archive(source, Path(file.part), standing, known.clock if known and standing.at else None, floor)
 
 
-def read_all(run: Run, letters: DeadLetterDirectory, archives: Sequence[Archive], due: Callable[[], None]) -> None:
+def read_all(
+    run: Run, letters: DeadLetterDirectory, archives: Sequence[Archive], due: Callable[[], None], told: Told
+) -> None:
     """Read all files to their end.
 
     Args:
       due: called when the clock of a source has moved: windows may be due.
+      told: is told of each batch.
     """
+
+    def read_on(one: Archive) -> bool:
+        is_done = _commit(run, letters, one)
+        done = sum(min(file.standing.at, file.standing.size) for file in archives)
+        total = sum(file.standing.size for file in archives)
+        told(Step(one.source.name, archives.index(one) + 1, len(archives), done, total))
+        return is_done
+
     for one in archives:
         if not one.source.ordered_by_arrival:
-            while not _commit(run, letters, one):
+            while not read_on(one):
                 pass
     left = [one for one in archives if one.source.ordered_by_arrival]
-    read_to: dict[str, int] = {}
     opened: list[Archive] = []
     while left:
         one = min(left, key=lambda file: (file.clock is not None, file.clock or 0))
         was_unknown = one.clock is None
-        if _commit(run, letters, one):
+        if read_on(one):
             left.remove(one)
-        opened = [*(file for file in opened if file is not one), one][-_HANDLES:]
-        for file in archives:
-            if file not in opened or (file is one and (was_unknown or file not in left)):
-                file.batches = None
-        source = one.source.name
-        read_to[source] = max(read_to.get(source, 0), one.clock or 0)
-        clocks = [file.clock for file in left if file.source.name == source]
-        known = [clock for clock in clocks if clock is not None]
-        if len(known) == len(clocks) and _advance(run, source, min(known, default=read_to[source])):
+        opened = [*(file for file in opened if file is not one), one]
+        for file in (*opened[:-_HANDLES], *((one,) if was_unknown else ())):
+            file.batches = None
+        opened = opened[-_HANDLES:]
+        clock = _clock([file for file in archives if file.source is one.source], left)
+        if clock is not None and _advance(run, one.source.name, clock):
             due()
+
+
+def _clock(files: Sequence[Archive], left: Sequence[Archive]) -> Optional[int]:
+    """The clock of a source: the lowest of its files that are not read to their end, or how far all of them reach."""
+    waiting = [file.clock for file in files if file in left]
+    known = [clock for clock in waiting if clock is not None]
+    if len(known) < len(waiting):
+        return None
+    return min(known) if known else max((file.clock for file in files if file.clock is not None), default=None)
 
 
 def _advance(run: Run, source: str, clock: int) -> bool:
@@ -147,6 +164,8 @@ def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
         move=move,
     )
     one.standing = batch.end
+    if batch.done:
+        one.batches = None  # and with it the open file
     write_letters(run.store, letters, run.job.day)
     return batch.done
 

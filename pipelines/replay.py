@@ -16,6 +16,7 @@ from pipelines.keys import KeyringAt
 from pipelines.loop import OPEN, VERIFY, Job
 from pipelines.opening import load_public
 from pipelines.planning import Request, begin, begin_afresh_without_keys, chosen_sources, plan
+from pipelines.progress import Step, Told, tell_nobody
 from pipelines.publication import finish_pending, release_due
 from pipelines.reading import archive, read_all, write_letters
 from pipelines.run import Run, Summary, end
@@ -45,11 +46,14 @@ def rules_of(source: SourceConfig) -> SourceRules:
     )
 
 
-def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, now: int) -> Summary:
+def replay(
+    deployment: Deployment, policy: PrivacyPolicy, request: Request, *, now: int, told: Told = tell_nobody
+) -> Summary:
     """Read archives, commit their tallies, release and verify what is due.
 
     Args:
       now: the wall clock, ms UTC: stamps ahead of it are refused; key deadlines are held against it.
+      told: is told how far it is.
 
     Raises:
       ConfigurationError, InputError, WorkStoreError, StoreError, KeyringError: one line each.
@@ -69,13 +73,15 @@ def replay(deployment: Deployment, policy: PrivacyPolicy, request: Request, *, n
         crash_point("run-planned")
         read = tuple(dict.fromkeys(file.source for file in files))
         run = with_lookups(run, read)
-        archives = [archive(run, begun, file) for file in files]
+        archives = [one for file in files if (one := archive(run, begun, file)) is not None]
 
         def release() -> None:
             release_due(run, read, backfill=request.backfill)
             run.tell(keys.end_released())
 
-        read_all(run, letters, [one for one in archives if one is not None], release)
+        read_all(run, letters, archives, release, told)
+        size = sum(one.standing.size for one in archives)
+        told(Step("", len(archives), len(archives), size, size))
         run.summary.files = len(files)
         _move_clocks(run, read)
         if request.complete_through:

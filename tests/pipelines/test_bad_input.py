@@ -2,10 +2,22 @@
 
 import gzip
 import json
+import multiprocessing
+import os
+import resource
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
+from released import released
+from replaying import checkouts, deployment, positions, replayed, windows, write
+
+from pipelines.inputs import InputError
+from pipelines.invocation import _said
 
 GOOD = {"kind": "circulation", "action": "checkout", "branch": "B01", "material": "book", "patron_ref": "p1"}
 
@@ -99,15 +111,75 @@ def test_an_empty_file_is_nothing(run, deploy, tmp_path):
     assert summary(run, deployment, log)["conservation"] == "holds"
 
 
-@pytest.mark.parametrize("what", ["missing", "directory"])
+@pytest.mark.parametrize("what", ["missing", "directory", "pipe", "loop"])
 def test_what_cannot_be_read_is_one_clear_line_and_exit_2(run, deploy, tmp_path, what):
     deployment = deploy(sources="carrel-event")
-    path = tmp_path / "nothing.jsonl" if what == "missing" else tmp_path
+    path = tmp_path / "nothing.jsonl" if what != "directory" else tmp_path
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "loop":
+        path.symlink_to(path)
 
     done = run("-c", deployment / "carrel.toml", "replay", path, code=2)
 
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("carrel: ")
+    assert done.stderr.startswith(f"carrel: {path}: ")
+
+
+def test_of_a_run_with_a_file_that_cannot_be_read_nothing_is_begun(tmp_path):
+    library = deployment(tmp_path / "library")
+    good = write(tmp_path / "good.jsonl", checkouts("2026-03-01", 40, of=10))
+
+    with pytest.raises(InputError, match=r"missing\.jsonl: cannot be read"):
+        replayed(library, good, tmp_path / "missing.jsonl")
+
+    assert windows(library) == set()
+    assert positions(library) == {}
+    assert replayed(library, good).closed == {}
+
+
+def test_a_directory_that_an_archives_pattern_finds_is_said_and_nothing_is_begun(tmp_path):
+    library = deployment(tmp_path / "library")
+    write(library / "archive" / "carrel-event" / "a.jsonl", checkouts("2026-03-01", 40, of=10))
+    (library / "archive" / "carrel-event" / "old").mkdir()
+
+    with pytest.raises(InputError, match="old: is a directory; name the files in it"):
+        replayed(library)
+
+    assert windows(library) == set()
+
+
+def replayed_on_a_disk_of(library, size, said):
+    """In a child: no file may grow beyond `size` bytes, as on a disk that is full; says the line that a person reads."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    try:
+        replayed(library)
+    except Exception as error:  # noqa: BLE001 - what a person reads of any error
+        said.send(_said(error))
+    else:
+        said.send(("", 0))
+
+
+@pytest.mark.parametrize("size", [40_000, 200_000, 400_000])
+def test_wherever_the_disk_is_full_one_line_says_so_and_the_next_run_ends_the_same(tmp_path, size):
+    library = deployment(tmp_path / "library", preset="standard")
+    events = checkouts("2026-03-01", 40, of=30)
+    write(library / "archive" / "carrel-event" / "a.jsonl", [*events, *({"kind": "loan", "n": n} for n in range(60))])
+    whole = tmp_path / "whole"
+    shutil.copytree(library, whole)
+    replayed(whole)
+    here, there = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=replayed_on_a_disk_of, args=(library, size, there))
+    child.start()
+    child.join(120)
+
+    line, code = here.recv()
+    replayed(library)
+
+    assert code == 2
+    assert "\n" not in line
+    assert "internal fault" not in line
+    assert released(library) == released(whole) != []
 
 
 def test_a_full_disk_is_one_clear_line_and_nothing_half_written(run, deploy, tmp_path):
