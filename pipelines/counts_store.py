@@ -27,8 +27,6 @@ from pipelines.counts_rows import (
 from pipelines.iso_days import is_iso_day
 from schemas.counts import ReleasedTable, WindowKey
 
-__all__ = ["CountsStore", "LedgerRow", "rows_hash"]
-
 
 def _names(row: type) -> str:
     return ", ".join(field.name for field in fields(row))

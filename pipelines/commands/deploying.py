@@ -13,7 +13,7 @@ from pipelines.opening import load_public
 from pipelines.synthetic import SOURCES, write_sample
 from pipelines.terminal import say, say_json
 from schemas.policy import PrivacyPolicy
-from schemas.policy_compiler import explain
+from schemas.policy_compiler import PolicyError, explain
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import DAY
 
@@ -45,9 +45,21 @@ def init(
 
 
 def check(run: Invocation, *, as_json: bool) -> int:
-    """Compile everything, explain it, refuse what is unsafe."""
+    """Compile everything, explain it, refuse what is unsafe.
+
+    Raises:
+      PolicyError: after all its findings were shown; the error's own line has the first.
+    """
     deployment = run.deployment()
-    policy = run.policy(deployment)
+    try:
+        policy = run.policy(deployment)
+    except PolicyError as error:
+        if as_json:
+            say_json({"refused": list(error.findings)})
+        elif error.findings[1:]:
+            for finding in error.findings:
+                say(f"refused: {finding}")
+        raise
     load_public(deployment.recipient)
     Keyring(deployment.keyring).listing()
     if as_json:

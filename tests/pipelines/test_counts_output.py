@@ -149,3 +149,50 @@ def test_a_file_replaces_the_old_one(tmp_path: Path) -> None:
     write_counts(arrange(ROWS), "csv", output)
     assert output.read_bytes().startswith(b"window_start,")
     assert b"\r" not in output.read_bytes()
+
+
+def _shown(*rows: CountRow) -> list[str]:
+    stream = io.StringIO()
+    write_counts(arrange(rows), "table", stream=stream)
+    return stream.getvalue().splitlines()
+
+
+def test_for_the_eye_a_cell_is_a_line_and_a_measure_a_column() -> None:
+    assert _shown(*ROWS) == [
+        "t  2026-03",
+        "  branch  acts  patrons",
+        "  B01      120       57",
+        "  B02                 -",
+        "  B03                 x",
+        "  95 % margin: acts ±6, patrons ±6",
+        "  - withheld: too few people, or in a total one who stands out",
+        "  x cannot be, by the policy",
+    ]
+
+
+def test_a_table_without_dimensions_has_a_line_for_each_window() -> None:
+    assert _shown(_row("{}", 40), _row("{}", 50, start="2026-02-01")) == [
+        "t",
+        "  window                    patrons",
+        "  2026-02-01 to 2026-03-31       50",
+        "  2026-03                        40",
+        "  95 % margin: patrons ±6",
+    ]
+
+
+def test_tables_and_windows_are_blocks_apart_with_their_own_dimensions() -> None:
+    rows = [_row('{"branch":"B01"}', 40), _row('{"branch":"B01"}', 41, start="2026-02-01")]
+
+    lines = _shown(*rows, _row('{"age":"0-12"}', 60, table="a", mechanism="plain/k11"))
+
+    assert [line for line in lines if line and not line.startswith(" ")] == [
+        "a  2026-03",
+        "t  2026-02-01 to 2026-03-31",
+        "t  2026-03",
+    ]
+    assert lines[1].split() == ["age", "patrons"]
+    assert lines[3:5] == ["  95 % margin: patrons 0", ""]
+
+
+def test_where_nothing_is_released_it_says_so() -> None:
+    assert _shown() == ["nothing is released here; `carrel status` says what is held and until when"]
