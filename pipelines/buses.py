@@ -2,12 +2,14 @@
 
 import os
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Callable, Iterator, Mapping
 
 from pipelines.bus import Bus
-from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
+from pipelines.configuration import BusConfig, ConfigurationError, Deployment, SourceConfig
 from pipelines.kafka_bus import KafkaBus
 from pipelines.kafka_bus_settings import broker_settings
+from pipelines.pubsub_bus import PubsubBus
 from pipelines.retention import check_retention
 from pipelines.work_store import WorkStore
 from schemas.policy import PrivacyPolicy
@@ -32,15 +34,8 @@ def open_buses(
         for source in deployment.sources:
             if source.bus is None:
                 continue
-            bus = KafkaBus(
-                source.name,
-                source.bus.topics,
-                broker_settings(source.bus.settings, source.bus.environment, os.environ),
-                store.positions(source.name),
-                now=now,
-            )
+            bus = _bus(source, source.bus, policy, store, now)
             opened.callback(bus.close)
-            _check(source, bus, policy)
             buses[source.name] = bus
         if not buses:
             message = "carrel live: no source has a bus; add [sources.NAME.bus] to carrel.toml"
@@ -48,11 +43,18 @@ def open_buses(
         yield buses
 
 
-def _check(source: SourceConfig, bus: KafkaBus, policy: PrivacyPolicy) -> None:
-    assert source.bus is not None  # noqa: S101 - only such sources come here
+def _bus(source: SourceConfig, bus: BusConfig, policy: PrivacyPolicy, store: WorkStore, now: Callable[[], int]) -> Bus:
     tables = [table for kind in source.kinds for table in policy.tables_of(kind)]
-    for topic in source.bus.topics:
-        kept = bus.retention(topic)
+    check = partial(check_retention, source.name, tables=tables, state_is_only_copy=source.state_is_only_copy)
+    positions = store.positions(source.name)
+    if bus.subscription is not None:
+        pubsub = PubsubBus(source.name, bus.subscription, positions, store.proofs(source.name), now=now)
+        check(pubsub.retention_ms())
+        return pubsub
+    settings = broker_settings(bus.settings, bus.environment, os.environ)
+    kafka = KafkaBus(source.name, bus.topics, settings, positions, now=now)
+    for topic in bus.topics:
+        kept = kafka.retention(topic)
         # Beside a limit of bytes a time promises nothing.
-        days = kept.time if kept.size is None else 0
-        check_retention(source.name, days, tables, state_is_only_copy=source.state_is_only_copy)
+        check(kept.time if kept.size is None else 0)
+    return kafka

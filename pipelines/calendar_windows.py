@@ -94,7 +94,8 @@ def due_windows(
     clock = min(FOREVER if feed.ended else (feed.clock.clock or 0) for feed in active)
     through = min(FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active)
     last = max(feed.clock.last_event or 0 for feed in active)
-    first = min(day_of(feed.clock.first_arrival, zone) for feed in active if feed.clock.first_arrival is not None)
+    arrived = [feed.clock.first_arrival for feed in active if feed.clock.first_arrival is not None]
+    first = min((day_of(instant, zone) for instant in arrived), default=begins)
     number = number_at(table, min(first, begins, first if oldest is None else oldest))
     while True:
         start, end = _bounds(table, number, zone)
