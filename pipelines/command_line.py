@@ -206,7 +206,7 @@ def replay(
 
 @app.command(epilog=examples("carrel live", "carrel -c library/carrel.toml live"))
 def live(context: typer.Context) -> None:
-    """Read the message buses and release what is due, until stopped.
+    """Read the buses and release what is due, until stopped.
 
     Stopped by SIGTERM or Ctrl-C, it finishes the batch in work; killed, it goes on where it stood. Its log is JSON
     lines on standard output: windows, keys and gaps, never data.

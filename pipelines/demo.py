@@ -13,6 +13,7 @@ from pipelines.counts_store import CountsStore
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.initialise import init
 from pipelines.invocation import DONE, FINDING, UsageError
+from pipelines.progress import progress
 from pipelines.replay import Request, replay
 from pipelines.report import print_summary
 from pipelines.synthetic import SOURCES, write_sample
@@ -47,7 +48,8 @@ def run_demo(directory: Path, *, now: int) -> int:
     policy = compile_policy(deployment.policy_text, capabilities(deployment))
     _head("2. carrel replay reads them")
     last = _FIRST + dt.timedelta(days=_DAYS - 1)
-    summary = replay(deployment, policy, Request(complete_through=last.isoformat()), now=now)
+    with progress(quiet=False) as told:
+        summary = replay(deployment, policy, Request(complete_through=last.isoformat()), now=now, told=told)
     print_summary(summary, policy)
     _show(deployment)
     _head("6. Where things lie")

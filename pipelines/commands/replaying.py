@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Optional, Sequence
 
 from pipelines.invocation import DONE, FINDING, Invocation, need_day
+from pipelines.progress import progress
 from pipelines.replay import Request
 from pipelines.replay import replay as run_replay
 from pipelines.report import print_summary, summary_json
@@ -26,7 +27,8 @@ def replay(
     deployment = run.deployment()
     policy = run.policy(deployment)
     request = Request(source, tuple(paths), complete_from, complete_through, backfill)
-    summary = run_replay(deployment, policy, request, now=run.now)
+    with progress(quiet=as_json) as told:
+        summary = run_replay(deployment, policy, request, now=run.now, told=told)
     if as_json:
         say_json(summary_json(summary, policy))
     else:
