@@ -80,20 +80,15 @@ def test_elsewhere_a_line_is_whole_however_long(run, configured):
     assert max(map(len, said.splitlines())) > 120
 
 
-def test_a_replay_shows_how_far_it_is_on_a_terminal_and_leaves_a_line_a_file_elsewhere(run, sample, tmp_path):
+def test_a_replay_shows_how_far_it_is_on_a_terminal_and_says_nothing_of_it_to_a_script(run, sample, tmp_path):
     run("init", tmp_path / "library", "--secrets", tmp_path / "secrets", "--logs", sample)
     configured = tmp_path / "library" / "carrel.toml"
-    files = sorted(path for path in (sample / "carrel-event").iterdir() if path.is_file())
 
-    shown, code = on_terminal("-c", configured, "replay", files[0])
-    plain = run("-c", configured, "replay").stdout
+    shown, code = on_terminal("-c", configured, "replay")
     silent = run("-c", configured, "replay", "--json").stdout
 
     assert code == 0
-    assert "read carrel-event, file 1 of 1" in shown
+    assert "read carrel-event, file 1 of " in shown
     assert "\x1b[?25l" in shown  # the bar hides the cursor, and leaves nothing of itself
-    assert [line[:31] for line in plain.splitlines() if line.startswith("read ")][:1] == [
-        "read carrel-event, file 1 of 3 "
-    ]
     assert silent.startswith("{")
     assert silent.count("\n") == 1
