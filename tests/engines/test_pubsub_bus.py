@@ -1,7 +1,10 @@
 """The Pub/Sub bus against Google's emulator: what comes again and when, what is proven, what never leaves in clear."""
 
+import contextlib
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -408,6 +411,43 @@ def test_a_poison_message_is_acknowledged_and_never_reaches_the_dead_letter_topi
 
     assert pubsub.left(made.subscription) == []
     assert pubsub.left(made.dead) == []
+
+
+def test_killed_before_it_acknowledges_live_seals_a_poison_message_once_and_the_service_moves_nothing(
+    run, pubsub, tmp_path
+):
+    made = pubsub.make(attempts=5)
+    deployment = tmp_path / "live"
+    run("init", deployment, "--secrets", tmp_path / "secrets")
+    toml, log = deployment / "carrel.toml", 'adapter = "carrel-event"\n'
+    bus = f'bus = {{ kind = "pubsub", subscription = "{made.subscription}" }}\nstate_is_only_copy = true\n'
+    toml.write_text(toml.read_text().replace(log, log + bus))
+    command = [sys.executable, "-m", "pipelines.command_line", "-c", str(toml), "live"]
+    pubsub.publish(made, [b'{"kind": "POISON"'])
+
+    killed = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"CARREL_CRASH_AT": "batch-committed"}, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    again = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 90
+        with contextlib.closing(sqlite3.connect(f"file:{deployment / 'work.db'}?mode=ro", uri=True)) as db:
+            while db.execute("SELECT next FROM positions").fetchall() != [(2,)]:
+                assert again.poll() is None, again.communicate()
+                assert time.monotonic() < until, "the message did not come again"
+    finally:
+        again.terminate()
+        _, error = again.communicate(timeout=60)
+
+    assert (killed.returncode, again.returncode, error) == (-signal.SIGKILL, 0, b"")
+    assert pubsub.left(made.subscription) == []
+    assert pubsub.left(made.dead) == []
+    letters = [
+        line for file in (deployment / "dead-letters").glob("*.jsonl") for line in file.read_bytes().splitlines()
+    ]
+    assert len(letters) == 1
+    assert b"POISON" not in letters[0]
 
 
 def test_messages_whose_batches_fail_again_and_again_stop_the_bus_before_they_are_moved_in_clear(pubsub, reading):
