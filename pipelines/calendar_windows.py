@@ -24,6 +24,7 @@ class Feed:
     clock: Clock
     ended: bool
     gaps: tuple[tuple[int, int], ...] = ()  # arrivals (ms UTC) between which messages are lost
+    has_proof: bool = False  # a bus proved that all was read: silence is no missing file
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def due_windows(
 
     A window is proven complete when every source's clock has reached its publication time, and
     declared complete when the operator's word covers its last day. One that begins before a source
-    is complete, or that lost messages may belong to, is void. Windows without events are due like all others;
-    only where all sources have ended the last event ends the calendar.
+    is complete, or that lost messages may belong to, is void. Windows that begin after the last event are due only
+    where buses proved the silence or the operator declared it: the clock of an archive also moves by stragglers,
+    while the file with the next month's events is still to come.
 
     Args:
       oldest: first civil day of the earliest window that holds acts: they may have happened before anything arrived.
@@ -93,6 +95,8 @@ def due_windows(
     is_default = all(default for day, default in since if day == begins)
     clock = min(FOREVER if feed.ended else (feed.clock.clock or 0) for feed in active)
     through = min(FOREVER if feed.ended else day_number(feed.clock.complete_through or "1970-01-01") for feed in active)
+    waited_for = [feed for feed in active if not feed.ended]
+    is_proven = bool(waited_for) and all(feed.has_proof for feed in waited_for)
     last = max(feed.clock.last_event or 0 for feed in active)
     arrived = [feed.clock.first_arrival for feed in active if feed.clock.first_arrival is not None]
     first = min((day_of(instant, zone) for instant in arrived), default=begins)
@@ -101,7 +105,8 @@ def due_windows(
         start, end = _bounds(table, number, zone)
         proven = clock >= publication_time(end, table.horizon)
         declared = day_of(end - 1, zone) <= through
-        if not (proven or declared) or (start > last and min(clock, through) == FOREVER):
+        is_silence = (declared and through < FOREVER) or (proven and is_proven)
+        if not (proven or declared) or (start > last and not is_silence):
             return
         void = ""
         if day_of(start, zone) < begins:

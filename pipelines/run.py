@@ -131,7 +131,13 @@ class Run:
     def feeds(self, table: Table, lane: str) -> list[Feed]:
         """The sources of a table, and what the lane knows of their time."""
         return [
-            Feed(source.name, self.store.clock(lane, source.name), source.ended, tuple(self.store.gaps(source.name)))
+            Feed(
+                source.name,
+                self.store.clock(lane, source.name),
+                source.ended,
+                tuple(self.store.gaps(source.name)),
+                bool(self.store.proofs(source.name)),
+            )
             for source in self.deployment.sources
             if table.kind in source.kinds
         ]

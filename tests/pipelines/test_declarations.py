@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
-from released import ledger
+from released import ledger, released
 from replaying import DAY, at, checkouts, deployment, edit, replayed, write
 
 from pipelines.configuration import ConfigurationError
@@ -288,3 +288,23 @@ def test_what_is_held_is_said_to_end_with_its_key(library):
 
     # March is over on April 1; then come seven days of horizon and fourteen of wall time.
     assert any("the first key ends on 2026-04-22" in line for line in found.advice)
+
+
+def test_stragglers_of_one_month_do_not_publish_the_next_one_before_its_file_is_read(tmp_path):
+    made = deployment(tmp_path / "library")
+    march = checkouts("2026-03-01", 30, of=40, delay=1)
+    straggler = {**march[-1], "event_id": "straggler", "arrived_at": at("2026-05-20")}
+    write(tmp_path / "march.jsonl", [*march, straggler])
+    write(
+        tmp_path / "april.jsonl",
+        [{**event, "event_id": f"april {event['event_id']}"} for event in checkouts("2026-04-01", 40, of=40, delay=1)],
+    )
+
+    first = replayed(made, tmp_path / "march.jsonl", complete_from="2026-03-01")
+    second = replayed(made, tmp_path / "april.jsonl")
+
+    april = [row for row in released(made) if "2026-04-01" in row and "circ_branch_material_month" in row]
+    assert "circ_branch_material_month 2026-03-01" in first.released
+    assert "circ_branch_material_month 2026-04-01" in second.released
+    assert second.differs == []
+    assert any("published" in row for row in april)
