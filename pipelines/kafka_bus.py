@@ -5,25 +5,26 @@ is a gap. Offsets that are skipped inside a log (markers of transactions, aborte
 The end of a partition is proven when everything appended before the question was read: then its clock goes on.
 """
 
+import itertools
 import time
 from typing import Callable, Mapping, Optional, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 
 from pipelines.bus import BusBatch, BusError, Limits
 from pipelines.kafka_bus_partition import Partition
 from pipelines.kafka_bus_questions import NOT_ALLOWED, NOT_THERE, Questions, Retention, not_allowed
+from pipelines.kafka_bus_refusals import Refusals
 from pipelines.kafka_bus_settings import BrokerSettings
 from pipelines.work_store import Position
 from transforms.privacy.times import GRACE
 
 _IDLE, _FLOWING, _AGAIN = 5.0, 60.0, 1.0  # seconds from one look at the topics to the next
 _PATIENCE = 0.8  # seconds of waiting for answers in one poll
-_REFUSED = 60.0  # seconds for which brokers that once answered may refuse
 _SLICE = 512  # messages taken from the client at a time: sizes are known only afterwards
 _STUMBLES = 3
-_SIGNING_IN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})  # noqa: SLF001
-_SECURING = frozenset({KafkaError._SSL})  # noqa: SLF001
+# Out of range, or the log was cut off and has grown again since.
+_LOST = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION})  # noqa: SLF001
 _UNREADABLE = frozenset(
     {
         KafkaError.INVALID_MSG,
@@ -66,13 +67,12 @@ class KafkaBus:
         self._now = now
         self._since = since
         self._partitions: dict[tuple[str, int], Partition] = {}
-        self._refusals: dict[str, float] = {}
-        self._answered = False
+        self._refusals = Refusals(source)
         self._unsure = True
         self._looked = -_FLOWING
         try:
-            self._consumer = Consumer(settings.reading() | {"error_cb": self._hear})
-            self._questions = Questions(settings, self._hear)
+            self._consumer = Consumer(settings.reading() | {"error_cb": self._refusals.hear})
+            self._questions = Questions(settings, self._refusals.hear)
         except (KafkaException, ValueError) as error:
             raise settings.refused(str(error)) from None
 
@@ -99,7 +99,7 @@ class KafkaBus:
         if self._is_time_to_look():
             self._look()
         self._read(limits, until)
-        self._judge()
+        self._refusals.judge()
         partitions = self._partitions.values()
         proven = {one.part: at - GRACE for one in partitions if (at := one.proof()) is not None}
         moved = [one for one in partitions if one.chunks or one.gaps or one.part in proven]
@@ -121,23 +121,7 @@ class KafkaBus:
     def close(self) -> None:
         """Let go of connections."""
         self._consumer.close()
-
-    def _hear(self, error: KafkaError) -> None:
-        """An error of no partition: refusals are remembered; brokers that are down come back by themselves."""
-        if error.code() in _SIGNING_IN:
-            self._refuse("the brokers refuse to sign in; check sasl.username, sasl.password and sasl.mechanism")
-        elif error.code() in _SECURING:
-            self._refuse("no secure connection to the brokers; check security.protocol and the ssl settings")
-
-    def _refuse(self, what: str) -> None:
-        self._refusals.setdefault(what, time.monotonic())
-
-    def _judge(self) -> None:
-        """A refusal stops the source at once while nothing ever worked, later when it lasts: brokers restart."""
-        for what, first in self._refusals.items():
-            if not self._answered or time.monotonic() - first > _REFUSED:
-                message = f"sources.{self._source}: kafka: {what}"
-                raise BusError(message)
+        self._questions.close()
 
     def _is_time_to_look(self) -> bool:
         idle = any(one.at_end for one in self._partitions.values())
@@ -152,12 +136,11 @@ class KafkaBus:
         if found is None or not self._add(found, until):
             return
         self._unsure = False
-        self._refusals.clear()
-        for topic, head in self._questions.heads(self._topics, 0 if self._answered else _left(until)).items():
+        patience = 0 if self._refusals.answered() else _left(until)  # before anything is read: is it the same topic?
+        for topic, topic_id in self._questions.topic_ids(self._topics, patience).items():
             for one in self._partitions.values():
                 if one.topic == topic:
-                    one.identify(head)
-        self._answered = True
+                    one.identify(topic_id)
         for key, end in self._questions.ends(list(self._partitions), _left(until)).items():
             self._partitions[key].ask(asked, end)
 
@@ -167,7 +150,7 @@ class KafkaBus:
             try:
                 numbers = self._questions.partitions(topic, _left(until))
             except LookupError:
-                self._refuse(f"topic {topic} is not there; make it, or take it from the source's topics")
+                self._refusals.add(f"topic {topic} is not there; make it, or take it from the source's topics")
                 return None
             if numbers is None:
                 return None
@@ -179,15 +162,16 @@ class KafkaBus:
         known = {one.topic for one in self._partitions.values()} | {part.rpartition("/")[0] for part in self._positions}
         new = [(topic, number) for topic in found for number in found[topic] if (topic, number) not in self._partitions]
         first = [key for key in new if key[0] not in known and self._since is not None]
+        ends = self._questions.ends(first, _left(until))  # asked first: what comes after it is read in any case
         starts = self._questions.since(first, self._since or 0, _left(until))
-        if len(starts) < len(first):
+        if not ends.keys() & starts.keys() >= set(first):
             return False
         for topic, number in new:
-            start = starts.get((topic, number), -1)
-            one = Partition(topic, number, start=start if start >= 0 else OFFSET_BEGINNING, blocked=True)
+            start = starts.get((topic, number), OFFSET_BEGINNING)
+            one = Partition(topic, number, start=ends[topic, number] if start == OFFSET_END else start, blocked=True)
             position = self._positions.get(one.part)
             if position is not None:
-                one.next, one.clock, one.head = position.next, position.clock, position.head
+                one.stand(position)
             self._partitions[topic, number] = one
         return True
 
@@ -196,35 +180,36 @@ class KafkaBus:
             self._consumer.assign([one.wanted() for one in self._partitions.values()])
             for one in self._partitions.values():
                 one.blocked = False
-        taken: dict[tuple[str, int], list[Message]] = {}
         room, size = limits.messages, limits.size
         while room > 0 and size > 0:
             got = self._consumer.consume(min(room, _SLICE), timeout=_left(until))
-            for message in got:
-                key = message.topic() or "", message.partition() or 0
-                error = message.error()
-                if error is None:
-                    taken.setdefault(key, []).append(message)
-                    room -= 1
-                    size -= len(message)
-                elif key in self._partitions:
-                    self._take(key, taken.pop(key, []))
-                    self._event(self._partitions[key], error, message.offset() or 0)
+            for (topic, number, sound), run in itertools.groupby(got, key=_place):
+                partition, messages = self._partitions.get((topic or "", number or 0)), list(run)
+                if partition is None:
+                    continue  # an error of no partition: of the group, which nothing here depends on
+                if sound:
+                    room -= len(messages)
+                    size -= partition.take(messages)
+                else:
+                    self._tell(partition, messages)
             if not _left(until):
                 break
-        for key, messages in taken.items():
-            self._take(key, messages)
+        for one in self._partitions.values():
+            one.gather(self._source, self._now())
 
-    def _take(self, key: tuple[str, int], messages: list[Message]) -> None:
-        if messages:
-            self._partitions[key].take(self._source, messages, self._now())
+    def _tell(self, one: Partition, messages: Sequence[Message]) -> None:
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._event(one, error, message.offset() or 0)
 
     def _event(self, one: Partition, error: KafkaError, offset: int) -> None:
         """What the client says of a partition in between its messages."""
         code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001
             one.end(offset)
-        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - out of range, or the log was cut and grew again
+        elif code in _LOST:
+            one.gather(self._source, self._now())
             one.lose()
         elif code in NOT_ALLOWED:
             raise not_allowed(one.topic)
@@ -236,6 +221,10 @@ class KafkaBus:
             if one.stumbles >= _STUMBLES:
                 message = f"kafka: {one.part}: the message at offset {one.next} cannot be read ({error.name()})"
                 raise BusError(message)
+
+
+def _place(message: Message) -> tuple[Optional[str], Optional[int], bool]:
+    return message.topic(), message.partition(), message.error() is None
 
 
 def _left(until: float) -> float:

@@ -1,7 +1,8 @@
 """What the bus knows of one partition, and how its messages become chunks: positions, clock, gaps, proven end."""
 
+import struct
 from dataclasses import dataclass, field
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
@@ -11,6 +12,7 @@ from pipelines.work_store import Position
 from schemas.chunks import RawChunk, Wrapping
 from transforms.columns import TOLERANCE
 
+_HEAD = struct.Struct(">16si")
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -22,7 +24,9 @@ class Partition:
       next: offset to read next; None until the first message or end was seen.
       start: where to begin while `next` is None.
       clock: running maximum of the stamps, ms UTC; None while there is none.
-      head: the topic's id; empty while the brokers have not told it.
+      topic_id: 16 bytes; empty while the brokers have not told it.
+      epoch: which term of the partition's leader wrote the last message; -1 when not known. With it the brokers
+        tell a log that lost its tail and grew again.
       at_end: whether all that the brokers had was read, as far as they have said.
       blocked: what comes is not the message after the last one: it must be asked for anew.
       stumbles: how often in a row the next message could not be read.
@@ -34,13 +38,18 @@ class Partition:
     next: Optional[int] = None
     start: int = OFFSET_BEGINNING
     clock: Optional[int] = None
-    head: bytes = b""
+    topic_id: bytes = b""
+    epoch: int = -1
     at_end: bool = False
     blocked: bool = False
     stumbles: int = 0
     chunks: list[RawChunk] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     _lost: bool = False
+    _payloads: list[bytes] = field(default_factory=list)
+    _stamps: list[int] = field(default_factory=list)
+    _keys: list[Optional[bytes]] = field(default_factory=list)
+    _headers: list[Any] = field(default_factory=list)
     _question: Optional[tuple[int, int]] = None
 
     @property
@@ -50,49 +59,89 @@ class Partition:
 
     def wanted(self) -> TopicPartition:
         """Where to read on."""
-        return TopicPartition(self.topic, self.number, self.start if self.next is None else self.next)
+        if self.next is None:
+            return TopicPartition(self.topic, self.number, self.start)
+        return TopicPartition(self.topic, self.number, self.next, leader_epoch=self.epoch)
 
     def position(self) -> Optional[Position]:
         """Where it stands; None when nothing is known of it yet."""
-        return None if self.next is None else Position(self.part, self.next, self.head, done=False, clock=self.clock)
+        if self.next is None:
+            return None
+        known = self.topic_id or self.epoch >= 0
+        head = _HEAD.pack(self.topic_id, self.epoch) if known else b""
+        return Position(self.part, self.next, head, done=False, clock=self.clock)
 
-    def identify(self, head: bytes) -> None:
+    def stand(self, position: Position) -> None:
+        """Go on from a position."""
+        self.next, self.clock = position.next, position.clock
+        if position.head:
+            told, self.epoch = _HEAD.unpack(position.head)
+            self.topic_id = told if any(told) else b""
+
+    def identify(self, topic_id: bytes) -> None:
         """The topic's id is told: another one than before means another topic under the same name."""
-        if self.head and head and self.head != head:
+        if self.topic_id and topic_id and self.topic_id != topic_id:
             self.lose()
-        self.head = head or self.head
+        self.topic_id = topic_id or self.topic_id
 
     def lose(self) -> None:
-        """The messages from `next` on are no longer there: go on from the first that is."""
+        """The messages from `next` on are no longer there: go on from the first that is. `gather` first."""
         self._lost = self._lost or self.next is not None
-        self.next, self.start = None, OFFSET_BEGINNING
+        self.next, self.start, self.epoch = None, OFFSET_BEGINNING, -1
         self.at_end, self.blocked = False, True
         self._question = None
 
-    def take(self, source: str, messages: Sequence[Message], now: int) -> None:
-        """Make a chunk of messages that follow each other; those that were read already are left out."""
+    def take(self, messages: Sequence[Message]) -> int:
+        """Keep the columns of messages that follow each other; their bytes. What was read already is left out."""
         if self.blocked:
-            return
+            return 0
         if self.next is not None and (messages[0].offset() or 0) < self.next:
             messages = [message for message in messages if (message.offset() or 0) >= self.next]
             if not messages:
-                return
-        stamps, seen = _effective([message.timestamp()[1] for message in messages], self.clock, now)
+                return 0
+        # A tombstone (no payload: a delete, where a topic is compacted) is an empty message.
+        payloads = [message.value() or b"" for message in messages]
+        self._payloads += payloads
+        self._stamps += [message.timestamp()[1] for message in messages]
+        self._keys += [message.key() for message in messages]
+        self._headers += [message.headers() for message in messages]
+        self.next = (messages[-1].offset() or 0) + 1
+        self.epoch = _epoch(messages[-1])
+        self.at_end, self.stumbles = False, 0
+        return sum(map(len, payloads))
+
+    def gather(self, source: str, now: int) -> None:
+        """Make a chunk of what was taken; a gap before it ends with its first arrival.
+
+        Args:
+          now: the reader's clock, ms UTC.
+        """
+        if not self._stamps:
+            return
+        stamps, seen = _effective(self._stamps, self.clock, now)
         if self._lost:
             self.gaps.append(Gap(self.part, self.clock, None if seen[0] == _NEVER else int(seen[0])))
             self._lost = False
         self.clock = None if seen[-1] == _NEVER else int(seen[-1])
-        self.next = (messages[-1].offset() or 0) + 1
-        self.at_end, self.stumbles = False, 0
-        self.chunks.append(RawChunk(source, b"", _payloads(messages), "bus", wrapping=_wrapping(messages, stamps)))
+        wrapping = Wrapping(
+            topic=self.topic,
+            stamps=stamps,
+            keys=tuple(self._keys) if any(key is not None for key in self._keys) else (),
+            headers=tuple(tuple(one or ()) for one in self._headers) if any(self._headers) else (),
+        )
+        self.chunks.append(RawChunk(source, b"", tuple(self._payloads), "bus", wrapping=wrapping))
+        self._payloads, self._stamps, self._keys, self._headers = [], [], [], []
 
     def end(self, offset: int) -> None:
         """All before this offset was read, as far as the brokers show it; past it, markers of transactions are none."""
         if self.blocked:
             return
-        self.next = max(self.next or 0, offset)
+        if offset > (self.next or 0):
+            self.next, self.epoch = offset, -1  # a marker's term is not told
+        elif self.next is None:
+            self.next = offset
         self.at_end = True
-        if self._lost:
+        if self._lost and not self._stamps:
             self.gaps.append(Gap(self.part, self.clock, None))
             self._lost = False
 
@@ -112,6 +161,11 @@ class Partition:
         return asked
 
 
+def _epoch(message: Message) -> int:
+    epoch = message.leader_epoch()
+    return -1 if epoch is None else epoch
+
+
 def _effective(stamps: Sequence[int], clock: Optional[int], now: int) -> tuple[tuple[int, ...], np.ndarray]:
     """Effective arrivals, and the running maximum after each message (`_NEVER` while there is none).
 
@@ -122,19 +176,3 @@ def _effective(stamps: Sequence[int], clock: Optional[int], now: int) -> tuple[t
     seen = np.maximum.accumulate(np.where(ahead, _NEVER, own))
     seen = np.maximum(seen, _NEVER if clock is None else clock)
     return tuple(np.where(ahead, own, seen).tolist()), seen
-
-
-def _payloads(messages: Sequence[Message]) -> tuple[bytes, ...]:
-    """A tombstone (no payload: a delete, where a topic is compacted) is an empty message."""
-    return tuple([message.value() or b"" for message in messages])  # type: ignore[misc]
-
-
-def _wrapping(messages: Sequence[Message], stamps: tuple[int, ...]) -> Wrapping:
-    keys = tuple([message.key() for message in messages])
-    headers = tuple([tuple(message.headers() or ()) for message in messages])
-    return Wrapping(
-        topic=messages[0].topic() or "",
-        stamps=stamps,
-        keys=keys if any(key is not None for key in keys) else (),  # type: ignore[arg-type]
-        headers=headers if any(headers) else (),  # type: ignore[arg-type]
-    )

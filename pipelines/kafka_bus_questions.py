@@ -58,6 +58,11 @@ class Questions:
         self._admin = AdminClient(settings.asking() | {"error_cb": heard})
         self._asked: dict[str, concurrent.futures.Future[Any]] = {}
 
+    def close(self) -> None:
+        """Let go of connections, now and in this thread."""
+        self._asked = {}
+        vars(self).pop("_admin", None)  # the only one that holds it
+
     def listen(self) -> None:
         """Let errors be told."""
         self._admin.poll(0)
@@ -80,7 +85,7 @@ class Questions:
             raise not_allowed(topic)
         return sorted(answer.partitions) if code is None and answer.partitions else None
 
-    def heads(self, topics: Sequence[str], seconds: float) -> Mapping[str, bytes]:
+    def topic_ids(self, topics: Sequence[str], seconds: float) -> Mapping[str, bytes]:
         """The ids of topics that are told in time; a later answer comes with the next call, some brokers give none."""
         rest = [topic for topic in topics if topic not in self._asked]
         self._asked |= self._admin.describe_topics(TopicCollection(rest), request_timeout=_LONG) if rest else {}
@@ -98,7 +103,7 @@ class Questions:
         return self._offsets(parts, OffsetSpec.latest(), seconds)
 
     def since(self, parts: Sequence[tuple[str, int]], stamp: int, seconds: float) -> Mapping[tuple[str, int], int]:
-        """The first offset of each part with this stamp (ms UTC) or a later one; negative where there is none."""
+        """The first offset of each part with this stamp (ms UTC) or a later one; `OFFSET_END` where there is none."""
         return self._offsets(parts, OffsetSpec.for_timestamp(stamp), seconds)
 
     def _offsets(

@@ -146,14 +146,15 @@ def test_what_an_instance_that_was_killed_had_taken_comes_again_when_its_lease_i
         [sys.executable, "-c", _KILLED, made.subscription, "50"],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
+    bus = reading(made.subscription)
     try:
         assert victim.stdout.readline() == b"50\n"
-        assert reading(made.subscription).poll(POLL) is None
+        assert bus.poll(POLL) is None
     finally:
         victim.kill()
         victim.communicate(timeout=30)
 
-    gathered = gather(reading(made.subscription), amount(50))
+    gathered = gather(bus, amount(50))
 
     assert sorted(gathered.payloads) == sorted(numbered(0, 50))
 
