@@ -215,4 +215,4 @@ def _arrivals(stamps: Sequence[Optional[int]], own: Sequence[Optional[int]], occ
 def _is(values: Sequence[Optional[str]], wanted: str) -> np.ndarray:
     """Which values are this one, bool; nearly always all of them or none."""
     n, found = len(values), values.count(wanted)
-    return np.full(n, found > 0) if found in (0, n) else np.fromiter(map(wanted.__eq__, values), bool, n)
+    return np.full(n, found > 0) if found in (0, n) else np.fromiter([one == wanted for one in values], bool, n)

@@ -57,6 +57,14 @@ def test_each_event_of_a_column_is_judged_as_it_is_alone(data, time_zone, rules)
         assert found.counts[f"filtered/{why}"] == expected.count(Filtered(why))
 
 
+def test_a_return_by_nobody_is_kept_beside_an_id_that_is_refused():
+    nobody, refused = an_event(action="return", patron_ref=None), an_event(patron_ref="x\u0430")
+
+    found = columns([nobody, refused], [None, None])
+
+    assert (found.rows.tolist(), [at for at, _ in found.refused]) == ([0], [1])
+
+
 def test_an_event_without_stamp_among_stamped_ones_keeps_its_own_arrival():
     rows = [an_event(arrived_at=NOW - 5), an_event(arrived_at=NOW - 7), an_event(arrived_at=None)]
 
