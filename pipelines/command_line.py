@@ -5,6 +5,7 @@ Help must come at once: nothing here imports Beam, numpy or rich.
 
 import gc
 import logging
+import os
 import resource
 import sys
 import time
@@ -209,7 +210,7 @@ def live(context: typer.Context) -> None:
     """Read the buses and release what is due, until stopped.
 
     Stopped by SIGTERM or Ctrl-C, it finishes the batch in work; killed, it goes on where it stood. Its log is JSON
-    lines on standard output: windows, keys and gaps, never data.
+    lines on standard output, plain lines on a terminal: windows, keys and gaps, never data.
     """
 
     def work(run: Invocation) -> int:
@@ -273,6 +274,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     gc.set_threshold(100_000, 50, 100)  # columns are no cycles: looking for some is a tenth of a run's time
     logging.disable(logging.CRITICAL)  # engines log elements with their errors; this terminal shows our lines only
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to standard error past any logger
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a label that a terminal cannot show
     try:

@@ -7,6 +7,7 @@ import time
 from pipelines.bus import Limits
 from pipelines.invocation import DONE, Invocation
 from pipelines.journal import Journal
+from pipelines.library_logs import hush_libraries
 from pipelines.live import live as run_live
 
 
@@ -16,12 +17,14 @@ def live(run: Invocation) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signal_number, _: told.append(signal_number))
     deployment = run.deployment()
+    journal = Journal(sys.stdout)
+    hush_libraries(journal)
     run_live(
         deployment,
         run.policy(deployment),
         now=lambda: time.time_ns() // 1_000_000,
         stopping=lambda: bool(told),
-        journal=Journal(sys.stdout),
+        journal=journal,
         limits=Limits(),
     )
     return DONE
