@@ -5,6 +5,7 @@ import os
 import pytest
 
 from tests.support.kafka_server import KafkaMissingError, KafkaServer
+from tests.support.postgres_server import PostgresMissingError, PostgresServer
 from tests.support.pubsub_server import PubsubMissingError, PubsubServer
 
 
@@ -46,3 +47,26 @@ def pubsub(pubsub_server, monkeypatch):
     """An emulator for all tests, and the environment that leads a client to it."""
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_server.host)
     return pubsub_server
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server for all tests; one that stops it starts it again."""
+    try:
+        server = PostgresServer()
+    except PostgresMissingError as error:
+        missing("postgresql", error)
+        return
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgres_database(postgres):
+    """The name of an empty database, dropped afterwards; `postgres.address(name)` leads to it."""
+    name = postgres.make_database()
+    yield name
+    postgres.drop_database(name)
