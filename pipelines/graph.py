@@ -9,6 +9,7 @@ from schemas.counts import ReleasedTable, Tally
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import SealedReject
 from transforms.decode import DecodeEvents, Decoding
+from transforms.erasure import longest_horizon
 from transforms.generalize import GeneralizeEvents
 from transforms.keys import OpensKeys
 from transforms.pseudonymize import PseudonymizePatrons
@@ -30,7 +31,8 @@ def tally_events(chunks: PCollection[RawChunk], given: Decoding) -> Tallied:
     decoded = chunks | "DecodeEvents" >> DecodeEvents(given)
     tallies = (
         decoded.events
-        | "PseudonymizePatrons" >> PseudonymizePatrons(given.policy.time_zone, given.keyring)
+        | "PseudonymizePatrons"
+        >> PseudonymizePatrons(given.policy.time_zone, longest_horizon(given.policy), given.keyring)
         | "GeneralizeEvents" >> GeneralizeEvents(given.policy)
         | "TallyActs" >> TallyActs(grains, given.keyring)
     )

@@ -6,7 +6,7 @@ is the promise: what depends on a key is settled first, then the key goes, then 
 """
 
 from dataclasses import dataclass
-from typing import Collection, Iterator, Optional
+from typing import Collection, Iterable, Iterator, Optional
 
 import numpy as np
 
@@ -67,11 +67,13 @@ class KeyLife:
         """Destroy the token keys of months of which something was released and nothing is open."""
         ended = Ended()
         keyring = Keyring(self.deployment.keyring)
-        needed = {key.month for lane in (OPEN, VERIFY) for key in self.store.windows(lane)}
+        held = [(lane, key, acts) for lane in (OPEN, VERIFY) for key, acts in self.store.windows(lane).items()]
+        needed = {key.month for _, key, acts in held if acts}
         # A key that was made ahead waits for its month: only what has been released can be over.
         released = {start[:7] for _, start in self.counts.ledger(self.deployment.tenant)}
         for key in self._keys(keyring, "token"):
             if key.month in released - needed:
+                self._forget((lane, window) for lane, window, _ in held if window.month == key.month)
                 keyring.destroy_token_key(self.deployment.tenant, key.month)
                 self._receipt(ended, key, "released")
         crash_point("keys-destroyed")
@@ -101,13 +103,19 @@ class KeyLife:
         """
         ledger = self.counts.ledger(self.deployment.tenant)
         kinds = {table.name: table.kind for table in self.policy.tables}
-        windows = [key for key in self.store.windows(OPEN) if key.month == month]
+        held = {key: acts for key, acts in self.store.windows(OPEN).items() if key.month == month}
+        windows = [key for key, acts in held.items() if acts]
         for key in windows:
             kind = kinds.get(key.table, _REMOVED)
             self.counts.void(self.deployment.tenant, kind, key, self.policy.digest, reason)
-            with self.store.transaction() as transaction:
-                transaction.drop_window(OPEN, key)
+        self._forget((OPEN, key) for key in held)
         return windows, [name_of(key) for key in windows if place_of(key) not in ledger]
+
+    def _forget(self, windows: Iterable[tuple[str, WindowKey]]) -> None:
+        """Drop what the work store holds of windows: once their key is gone nobody can read it."""
+        with self.store.transaction() as transaction:
+            for lane, key in windows:
+                transaction.drop_window(lane, key)
 
     @property
     def _day(self) -> str:
@@ -129,7 +137,7 @@ class KeyLife:
     def _end_noise(self, keyring: Keyring, ended: Ended) -> None:
         ledger = self.counts.ledger(self.deployment.tenant)
         published = {start[:7] for (_, start), row in ledger.items() if row.state != "void"}
-        waiting = {key.month for key in self.store.windows(OPEN) if place_of(key) not in ledger}
+        waiting = {key.month for key, acts in self.store.windows(OPEN).items() if acts and place_of(key) not in ledger}
         for key in self._keys(keyring, "noise"):
             last = self.store.value(f"released/{key.month}")
             is_buried = keyring.has_noise_tombstone(key.tenant, key.month)

@@ -23,6 +23,7 @@ from schemas.counts import ReleasedTable, Tally, WindowKey
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
 from transforms.decode import Decoding, Lookups
+from transforms.erasure import without_erased
 from transforms.keys import OpensKeys
 from transforms.tally import SealTallies, merge, open_tally
 
@@ -137,8 +138,8 @@ def release_windows(
         blobs = list(store.blobs(lane, key))
         tallies = [open_tally(key, blob, keys.month(key.month)) for blob in blobs]
         union = merge(tallies) if tallies else Tally.empty(key)
-        sizes[key] = (sum(map(len, tallies)), len(union))
-        return union
+        sizes[key] = (sum(one.n_acts for one in tallies), union.n_acts)
+        return without_erased(union, keys.month(key.month)) if tallies else union
 
     with Exchange(due=tuple(key for key in due if key.table in table_of), merged=merged) as given:
         root = pipeline()

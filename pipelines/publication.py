@@ -58,8 +58,8 @@ def release_due(run: Run, read: Sequence[str], *, backfill: bool) -> None:
 
 def _due(run: Run, table: Table) -> Sequence[DueWindow]:
     ledger = run.ledger()
-    waiting = [key.start for key in run.store.windows(OPEN) if key.table == table.name and place_of(key) not in ledger]
-    oldest = min(map(day_number, waiting), default=None)
+    holding = [key for key, acts in run.store.windows(OPEN).items() if acts and key.table == table.name]
+    oldest = min((day_number(key.start) for key in holding if place_of(key) not in ledger), default=None)
     return list(due_windows(table, run.feeds(table, OPEN), run.zone, oldest=oldest))
 
 

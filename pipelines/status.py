@@ -41,7 +41,7 @@ def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> d
     zone = Zone(policy.time_zone)
     with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
         ledger = counts.ledger(deployment.tenant)
-        held = {key: rows for key, rows in store.windows(OPEN).items() if (key.table, key.start) not in ledger}
+        held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
         pending = len(store.pending_seals())
     states: Counter[str] = Counter(row.state for row in ledger.values())

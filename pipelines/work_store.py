@@ -179,7 +179,7 @@ class WorkStore:
         return [(after, until) for after, until in rows]
 
     def windows(self, lane: str) -> dict[WindowKey, int]:
-        """The windows that hold acts, and how many rows."""
+        """The windows that hold anything, and how many acts; where it is none, only erasures wait for some."""
         rows = self._db.execute(
             "SELECT table_name, window_start, window_end, SUM(rows) FROM tallies WHERE lane = ?"
             " GROUP BY 1, 2, 3 ORDER BY 1, 2",

@@ -16,6 +16,7 @@ _LAYOUT = (
     ("space", np.dtype("<u4"), ()),
     ("n", np.dtype("<i8"), ()),
 )
+ERASED = -1  # the cell of a row that stands for no act: it takes its patron's acts out of the window
 _HEAD = struct.Struct("<BQ")
 _VERSION = 1
 
@@ -42,7 +43,7 @@ class WindowKey:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Tally:
-    """A set of acts of one window; tokens and act tags are under the window's own key.
+    """A set of acts of one window, erase rows among them; tokens and act tags are under the window's own key.
 
     Columns as in `schemas.generalized.CellBatch`; tokens of two cells cannot be compared.
     """
@@ -62,6 +63,11 @@ class Tally:
 
     def __repr__(self) -> str:
         return "Tally(<redacted>)"
+
+    @property
+    def n_acts(self) -> int:
+        """How many rows are acts; the others erase."""
+        return int(np.count_nonzero(self.cell != ERASED))
 
     def take(self, rows: np.ndarray) -> "Tally":
         """The tally of these rows."""
@@ -104,7 +110,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class SealedTally:
-    """A tally's bytes sealed under its window's key: what the work store keeps of open windows."""
+    """A tally's bytes sealed under its window's key: what the work store keeps of open windows.
+
+    Attributes:
+      rows: how many acts; erase rows are none.
+    """
 
     key: WindowKey
     rows: int

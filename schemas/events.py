@@ -61,7 +61,9 @@ class Patron(Event):
     """A registration or a change of contact data; the data themselves are never carried."""
 
     kind: Literal["patron"] = Field(description="the event kind")
-    change: Literal["new", "renewed", "expired", "updated", "deleted"] = Field(description="what changed")
+    change: Literal["new", "renewed", "expired", "updated", "deleted", "opted_out"] = Field(
+        description="what changed; after deleted and opted_out the patron counts in no window that is still open"
+    )
 
 
 class Engagement(Event):
@@ -81,6 +83,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "patron": get_args(Patron.model_fields["change"].annotation),
     "engagement": ("response",),
 }
+# What patron events erase the patron from open windows.
+ERASING = frozenset(("deleted", "opted_out"))
 # The coded columns that events of each kind can fill.
 CODED: dict[str, tuple[str, ...]] = {
     "circulation": ("branch", "home_branch", "material", "audience", "patron_type", "home_zone"),

@@ -5,6 +5,8 @@ from typing import Mapping
 
 import numpy as np
 
+ERASURE = "erasure"  # the kind of a batch whose rows erase: they count nowhere
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PseudonymizedBatch:

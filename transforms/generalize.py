@@ -13,7 +13,8 @@ from blake3 import blake3
 from schemas.events import PARTS
 from schemas.generalized import CellBatch
 from schemas.policy import Dimension, PrivacyPolicy
-from schemas.pseudonymized import PseudonymizedBatch
+from schemas.pseudonymized import ERASURE, PseudonymizedBatch
+from transforms.erasure import erase_rows
 from transforms.privacy.times import Zone, age_band_of, day_type_of, daypart_of
 from transforms.windows import late_for, windows_of
 
@@ -59,16 +60,18 @@ def _digit(dimension: Dimension, batch: PseudonymizedBatch, local: np.ndarray) -
 def generalize(
     batch: PseudonymizedBatch, *, policy: PrivacyPolicy, zone: Zone
 ) -> Tuple[Tuple[CellBatch, ...], Mapping[str, int]]:
-    """Code the events into every table of their kind.
+    """Code the events into every table of their kind; erasures into every table.
 
     Returns:
       One batch per table that anything counts for, and the conservation counts
       `inapplicable/TABLE`, `late/TABLE`, `counted/TABLE`, whose sum per table is the number of events.
     """
     counts: Counter[str] = Counter()
+    space = space_number(batch.namespace)
+    if batch.kind == ERASURE:
+        return tuple(erase_rows(batch, policy=policy, zone=zone, space=space)), counts
     batches = []
     local = zone.local(batch.occurred_at)
-    space = np.uint32(space_number(batch.namespace))
     for table in policy.tables_of(batch.kind):
         cell = np.zeros(len(batch), np.int64)
         applies = part_mask(table.parts, batch.kind, batch.part) & batch.has_patron

@@ -8,7 +8,8 @@ import numpy as np
 from apache_beam.pvalue import PCollection
 
 from schemas.personal import PersonalBatch
-from schemas.pseudonymized import PseudonymizedBatch
+from schemas.pseudonymized import ERASURE, PseudonymizedBatch
+from transforms.erasure import erasures
 from transforms.keys import MonthKeys, OpensKeys
 from transforms.privacy.times import Zone, window_name
 from transforms.privacy.tokens import MonthKey, act_tags, subkey, tokenize
@@ -65,7 +66,9 @@ def pseudonymize(
             known[month, batch.namespace] = PatronTokens(key, batch.namespace)
         tokens = b"".join(map(known[month, batch.namespace].__getitem__, patron_ids))
         token[rows] = np.frombuffer(tokens, np.uint8).reshape(-1, 16)
-        act[rows] = act_tags(act_ids, subkey(key, "act", batch.source)[:16])
+        # A source may give an erasure the id of an act: the two are not the same.
+        purpose = "erase" if batch.kind == ERASURE else "act"
+        act[rows] = act_tags(act_ids, subkey(key, purpose, batch.source)[:16])
     return PseudonymizedBatch(
         source=batch.source,
         namespace=batch.namespace,
@@ -83,8 +86,9 @@ def pseudonymize(
 
 
 class _Pseudonymize(beam.DoFn):
-    def __init__(self, time_zone: str, keyring: OpensKeys) -> None:
+    def __init__(self, time_zone: str, horizon: int, keyring: OpensKeys) -> None:
         self._time_zone = time_zone
+        self._horizon = horizon
         self._keyring = keyring
 
     def setup(self) -> None:
@@ -94,6 +98,9 @@ class _Pseudonymize(beam.DoFn):
 
     def process(self, element: PersonalBatch) -> Iterator[PseudonymizedBatch]:
         yield pseudonymize(element, zone=self._zone, keys=self._keys, known=self._known)
+        erased = erasures(element, zone=self._zone, horizon=self._horizon)
+        if erased is not None:
+            yield pseudonymize(erased, zone=self._zone, keys=self._keys, known=self._known)
 
     def finish_bundle(self) -> None:
         self._known.clear()
@@ -104,10 +111,11 @@ class PseudonymizePatrons(beam.PTransform[PCollection[PersonalBatch], PCollectio
     """Replace every identifier by a keyed token.
 
     Input: batches of decoded events, bounded or unbounded.
-    Output: one batch per input; timestamp and window unchanged.
+    Output: one batch per input, and one of its erasures where it has any; timestamp and window unchanged.
 
     Args:
       time_zone: the library's IANA zone; decides which month's key an event gets.
+      horizon: the longest H of the policy's tables, ms: how far back windows are open.
       keyring: names the keyring; opened in `DoFn.setup`.
 
     Raises (at run time):
@@ -115,7 +123,8 @@ class PseudonymizePatrons(beam.PTransform[PCollection[PersonalBatch], PCollectio
     """
 
     time_zone: str
+    horizon: int
     keyring: OpensKeys
 
     def expand(self, pcoll: PCollection[PersonalBatch]) -> PCollection[PseudonymizedBatch]:
-        return pcoll | "Pseudonymize" >> beam.ParDo(_Pseudonymize(self.time_zone, self.keyring))
+        return pcoll | "Pseudonymize" >> beam.ParDo(_Pseudonymize(self.time_zone, self.horizon, self.keyring))

@@ -12,6 +12,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.counts import SealedTally, Tally, WindowKey
 from schemas.generalized import CellBatch
+from transforms.erasure import window_token_key
 from transforms.keys import MonthKeys, OpensKeys
 from transforms.privacy.sealing import open_blob, seal_blob
 from transforms.privacy.thresholds import standing
@@ -30,7 +31,7 @@ def window_rekey(keys: MonthKeys) -> Rekey:
     ) -> Tuple[np.ndarray, np.ndarray]:
         month = keys.month(window.month)
         labels = (window.table, window.start, window.end)
-        token_key = subkey(month, "window-token", *labels)[:16]
+        token_key = window_token_key(month, *labels)
         act_key = subkey(month, "window-act", *labels)[:16]
         return rekey(token, cell, token_key), encipher(act, act_key)
 
@@ -47,7 +48,7 @@ def tally(cells: CellBatch, grain: str, rekeyed: Rekey) -> Iterator[Tally]:
 
 
 def merge(tallies: Sequence[Tally]) -> Tally:
-    """The acts that stand in the union of a window's tallies: of one act the latest row, unless it retracts.
+    """The rows that stand in the union of a window's tallies: of one act the latest, unless it retracts.
 
     Only for release: a merge that is to be merged again would have to keep the retractions.
     """
@@ -60,7 +61,7 @@ def merge(tallies: Sequence[Tally]) -> Tally:
 def seal_tally(tallied: Tally, month: MonthKey) -> SealedTally:
     """Seal a tally under its window's key, bound to its table and window."""
     blob = seal_blob(_blob_key(month, tallied.key), _bound_to(tallied.key), tallied.to_bytes())
-    return SealedTally(tallied.key, len(tallied), blob)
+    return SealedTally(tallied.key, tallied.n_acts, blob)
 
 
 def open_tally(key: WindowKey, blob: bytes, month: MonthKey) -> Tally:

@@ -199,9 +199,24 @@ def window_of(event, grain):
     return first.strftime("%Y-%m-01"), midnight((first.replace(day=1) + timedelta(days=32)).replace(day=1))
 
 
+def erased(messages, start, closes):
+    """Who was deleted by a message that came while a window was open; of one deletion the latest such message stands."""
+    standing = {}
+    for event in messages:
+        if (
+            event.get("change") == "deleted"
+            and event["patron_kind"] == "patron"
+            and start <= event["arrived_at"] < closes
+        ):
+            order = event["arrived_at"], event["op"] == "retract"
+            if order >= standing.get(event["event_id"], [(0, False)])[0]:
+                standing[event["event_id"]] = order, event["patron_ref"]
+    return {patron for (_, is_retracted), patron in standing.values() if not is_retracted}
+
+
 def truth(messages, table):
     """(window, cell) -> how many acts each (patron, part) has: of one act the latest message stands."""
-    standing = {}
+    standing, ends = {}, {}
     for event in messages:
         part = event.get("action") or event.get("change") or ""
         if event["kind"] != table["kind"] or event["patron_kind"] != "patron" or event["patron_ref"] is None:
@@ -209,12 +224,15 @@ def truth(messages, table):
         window, end = window_of(event, table["grain"])
         if (table["parts"] and part not in table["parts"]) or event["arrived_at"] >= end + table["horizon_days"] * DAY:
             continue
+        ends[window] = end
         order = event["arrived_at"], event["op"] == "retract"
         if order >= standing.get((window, event["event_id"]), [(0, False)])[0]:
             standing[window, event["event_id"]] = order, cell_of(event, table["dimensions"]), event["patron_ref"], part
+    horizon = table["horizon_days"] * DAY
+    gone = {at: erased(messages, midnight(date.fromisoformat(at)), end + horizon) for at, end in ends.items()}
     cells = defaultdict(Counter)
     for (window, _), ((_, is_retracted), cell, patron, part) in standing.items():
-        if not is_retracted:
+        if not is_retracted and patron not in gone[window]:
             cells[window, cell][patron, part] += 1
     return cells
 

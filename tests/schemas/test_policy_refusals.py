@@ -349,7 +349,7 @@ REFUSED = {
     "all parts by name": (
         policy(
             table(name="a", kind="patron"),
-            table(kind="patron", parts=("deleted", "updated", "expired", "renewed", "new")),
+            table(kind="patron", parts=("opted_out", "deleted", "updated", "expired", "renewed", "new")),
         ),
         T + "the same cells as a; publish them once",
     ),

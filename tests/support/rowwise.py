@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 from rowwise_decode import Event, Filtered, Rejected, decode
 
-from schemas.events import PARTS
+from schemas.events import ERASING, PARTS
 from schemas.policy import Dimension, PrivacyPolicy, Table
 from schemas.source import SourceRules
 
@@ -222,6 +222,31 @@ def standing(acts: Iterable[Act], table: Table, window: Window, secrets: Secrets
     return [act for act in rows.values() if not act.retract and act.n > 0]
 
 
+# --- erasure: who is deleted or opts out leaves every window that is open at the arrival of that event ---
+
+
+def open_windows(event: Event, table: Table, time_zone: str) -> list[Window]:
+    """The windows of a table that have begun, and whose end + H has not come, when an event arrives."""
+    found = []
+    at = event.arrived_at
+    while True:
+        window = window_of(table, at, time_zone)
+        if event.arrived_at >= begins(dt.date.fromisoformat(window.end), time_zone) + table.horizon:
+            return found
+        found.append(window)
+        at = begins(dt.date.fromisoformat(window.start), time_zone) - 1
+
+
+def erased(events: Iterable[Event]) -> set[tuple[str, str]]:
+    """The people whose erasure stands: of one erasing event the latest, unless it is retracted."""
+    rows: dict[tuple[str, str], Event] = {}
+    for event in events:
+        name = (event.source, event.event_id)
+        if name not in rows or (event.arrived_at, event.retract) > (rows[name].arrived_at, rows[name].retract):
+            rows[name] = event
+    return {(event.namespace, event.patron or "") for event in rows.values() if not event.retract}
+
+
 # --- release: threshold, clip, noise, rounding, the whole domain ---
 
 
@@ -292,17 +317,13 @@ def no_noise(window: Window, cell: str, measure: str, true_value: int) -> int:
     return 0
 
 
-def whole_job(
-    log: Iterable[tuple[SourceRules, bytes]],
-    *,
-    policy: PrivacyPolicy,
-    now: int,
-    secrets: Secrets,
-    noise: Noise = no_noise,
-) -> tuple[dict[Window, list[Number]], Counter[str]]:
-    """Lines in, released numbers of every window that anything counted in, and the conservation counts, out."""
+def acts_of_log(
+    log: Iterable[tuple[SourceRules, bytes]], *, policy: PrivacyPolicy, now: int, secrets: Secrets
+) -> tuple[dict[Window, list[Act]], Counter[str]]:
+    """The acts that stand in every window that anything counted in, and the conservation counts."""
     counts: Counter[str] = Counter()
     windows: defaultdict[Window, list[Act]] = defaultdict(list)
+    erasing: defaultdict[Window, list[Event]] = defaultdict(list)
     for rules, line in log:
         decoded = decode(line, rules, policy, now)
         match decoded:
@@ -312,6 +333,10 @@ def whole_job(
                 counts[f"filtered/{why}"] += 1
             case Event(kind=kind):
                 counts[f"accepted/{kind}"] += 1
+                if kind == "patron" and decoded.part in ERASING and decoded.patron is not None:
+                    for table in policy.tables:
+                        for window in open_windows(decoded, table, policy.time_zone):
+                            erasing[window].append(decoded)
                 for table in policy.tables_of(kind):
                     placed = generalize(decoded, table, policy)
                     if isinstance(placed, str):
@@ -319,8 +344,24 @@ def whole_job(
                     else:
                         counts[f"counted/{table.name}"] += 1
                         windows[placed[0]].append(placed[1])
-    released = {}
+    stands = {}
     for window, acts in sorted(windows.items()):
-        table = policy.table(window.table)
-        released[window] = release(standing(acts, table, window, secrets), table, window, noise)
-    return released, counts
+        gone = erased(erasing[window])
+        rows = standing(acts, policy.table(window.table), window, secrets)
+        stands[window] = [act for act in rows if act.person not in gone]
+    return stands, counts
+
+
+def whole_job(
+    log: Iterable[tuple[SourceRules, bytes]],
+    *,
+    policy: PrivacyPolicy,
+    now: int,
+    secrets: Secrets,
+    noise: Noise = no_noise,
+) -> tuple[dict[Window, list[Number]], Counter[str]]:
+    """Lines in, released numbers of every window that anything counted in, and the conservation counts, out."""
+    windows, counts = acts_of_log(log, policy=policy, now=now, secrets=secrets)
+    return {
+        window: release(acts, policy.table(window.table), window, noise) for window, acts in windows.items()
+    }, counts

@@ -16,6 +16,7 @@ from schemas.personal import ABSENT, UNKNOWN_BIRTH, PersonalBatch
 from schemas.policy import PrivacyPolicy, Table
 from schemas.source import SourceRules
 from transforms.decode import Decoded, Decoder
+from transforms.erasure import erasures, longest_horizon, without_erased
 from transforms.generalize import generalize, space_number
 from transforms.privacy.times import Zone
 from transforms.privacy.tokens import MonthKey
@@ -82,19 +83,26 @@ def tallied(
             decoded = decode_lines([line for _, line in lines], lines[0][0], policy, now)
             counts.update(decoded.counts)
             for batch in decoded.batches:
-                cells, of_tables = generalize(pseudonymize(batch, zone=zone, keys=keys), policy=policy, zone=zone)
-                counts.update(of_tables)
-                for one in cells:
-                    tallies += tally(one, grains[one.table], window_rekey(keys))
+                for one in (batch, erasures(batch, zone=zone, horizon=longest_horizon(policy))):
+                    if one is not None:
+                        hidden = pseudonymize(one, zone=zone, keys=keys)
+                        cells, of_tables = generalize(hidden, policy=policy, zone=zone)
+                        counts.update(of_tables)
+                        for some in cells:
+                            tallies += tally(some, grains[some.table], window_rekey(keys))
     return tallies, counts
 
 
 def merged(tallies: Iterable[Tally]) -> list[Tally]:
-    """The merged tally of each window, windows in order."""
+    """The merged tally of each window that any act counts in, without erased patrons, windows in order."""
     windows: dict[WindowKey, list[Tally]] = defaultdict(list)
     for one in tallies:
         windows[one.key].append(one)
-    return [merge(windows[key]) for key in sorted(windows)]
+    return [
+        without_erased(merge(windows[key]), Keys().month(key.month))
+        for key in sorted(windows)
+        if any(one.n_acts for one in windows[key])
+    ]
 
 
 def noise_of(policy: PrivacyPolicy, one: Tally) -> Draw:

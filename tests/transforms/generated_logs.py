@@ -7,7 +7,7 @@ from functools import cache
 from hypothesis import strategies as st
 from rowwise import begins, window_of, zone
 
-from schemas.events import MODELS, PARTS
+from schemas.events import ERASING, MODELS, PARTS
 from schemas.policy import PrivacyPolicy
 from schemas.policy_compiler import Capability, compile_policy
 from schemas.source import SourceRules
@@ -220,6 +220,25 @@ def logs(draw: st.DrawFn, policy: PrivacyPolicy, most: int = 12) -> list[tuple[S
         found += [(rules, line(event)) for event in crowd]
         if not draw(st.integers(0, 3)):
             found += found[-draw(st.integers(1, len(crowd))) :]
+    return found
+
+
+@st.composite
+def erasing_lines(draw: st.DrawFn, policy: PrivacyPolicy) -> list[tuple[SourceRules, bytes]]:
+    """Lines by which a few patrons are deleted or opt out, some taken back."""
+    found = []
+    for at in range(draw(st.integers(1, 4))):
+        occurred = draw(instants(policy.time_zone))
+        event: dict[str, object] = {
+            "kind": "patron",
+            "change": draw(st.sampled_from(sorted(ERASING))),
+            "event_id": f"x{draw(st.sampled_from([0, at]))}",
+            "op": some(draw, "add", "retract", odds=4),
+            "occurred_at": occurred,
+            "arrived_at": _arrival(draw, occurred, policy, "circulation"),
+            "patron_ref": str(draw(st.integers(0, 12))),
+        }
+        found.append((draw(st.sampled_from(SOURCES[:2])), line(event)))
     return found
 
 

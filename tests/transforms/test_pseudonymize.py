@@ -182,24 +182,24 @@ def test_the_transform_gives_one_batch_for_each_with_the_same_tokens():
         for kind in ("circulation", "patron", "engagement")
     ]
 
-    made, _ = run(PseudonymizePatrons("America/New_York", KeysOfTests()), batches, PersonalBatch)
+    made, _ = run(PseudonymizePatrons("America/New_York", 7 * 24 * HOUR, KeysOfTests()), batches, PersonalBatch)
 
     expected = [pseudonymize(batch, zone=Zone("America/New_York"), keys=Keys()) for batch in batches]
     assert sorted(map(encoded, made["main"])) == sorted(map(encoded, expected))
 
 
 def test_nothing_in_nothing_out():
-    assert run(PseudonymizePatrons("UTC", KeysOfTests()), [], PersonalBatch)[0] == {"main": []}
+    assert run(PseudonymizePatrons("UTC", 7 * 24 * HOUR, KeysOfTests()), [], PersonalBatch)[0] == {"main": []}
 
 
 def test_a_missing_key_fails_the_bundle():
     batch = decode_lines([a_line()], SOURCES[0], a_policy(), NOW).batches[0]
 
     with pytest.raises(Exception, match="cannot be read"):
-        run(PseudonymizePatrons("UTC", LosesItsKeys()), [batch], PersonalBatch)
+        run(PseudonymizePatrons("UTC", 7 * 24 * HOUR, LosesItsKeys()), [batch], PersonalBatch)
 
 
 @pytest.mark.parametrize("element", [RawChunk, PseudonymizedBatch])
 def test_a_graph_that_pseudonymizes_anything_but_decoded_events_fails_while_it_is_built(element):
     with pytest.raises(TypeCheckError):
-        run(PseudonymizePatrons("UTC", KeysOfTests()), [], element)
+        run(PseudonymizePatrons("UTC", 7 * 24 * HOUR, KeysOfTests()), [], element)

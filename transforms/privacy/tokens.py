@@ -207,9 +207,22 @@ def rekey(tokens: np.ndarray, cells: np.ndarray, window_key: bytes) -> np.ndarra
     One block per row, so one call serves the whole column; equal (token, cell) stay equal, and a
     token in two cells or two windows cannot be compared.
     """
+    return encipher(tokens ^ _pads(cells), window_key)
+
+
+def unbound(bound: np.ndarray, cells: np.ndarray, window_key: bytes) -> np.ndarray:
+    """The inverse of `rekey`: only with a window's key, so only until its month is over."""
+    decryptor = Cipher(algorithms.AES128(window_key), modes.ECB()).decryptor()  # noqa: S305 - as in `encipher`
+    blocks = decryptor.update(np.ascontiguousarray(bound).tobytes())
+    pads = _pads(cells)
+    tokens: np.ndarray = np.frombuffer(blocks, np.uint8).reshape(len(bound), _TOKEN_BYTES) ^ pads
+    return tokens
+
+
+def _pads(cells: np.ndarray) -> np.ndarray:
     pads = np.zeros((len(cells), _TOKEN_BYTES), np.uint8)
     pads[:, 8:] = cells.astype(">i8").view(np.uint8).reshape(len(cells), 8)
-    return encipher(tokens ^ pads, window_key)
+    return pads
 
 
 def encipher(tags: np.ndarray, window_key: bytes) -> np.ndarray:

@@ -25,6 +25,7 @@ from transforms.privacy.tokens import (
     rekey,
     subkey,
     tokenize,
+    unbound,
 )
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "tokens.json").read_text())
@@ -116,6 +117,17 @@ def test_purposes_namespaces_and_months_give_other_tokens():
     keys = [subkey(KEY, "token", "a"), subkey(KEY, "token", "b"), subkey(KEY, "act", "a"), subkey(other, "token", "a")]
 
     assert len({tokenize("x", key) for key in keys}) == len(keys)
+
+
+@given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(-1, 2**62)), max_size=20))
+def test_with_the_windows_key_alone_tokens_come_back(rows):
+    tokens = np.frombuffer(b"".join(token for token, _ in rows), np.uint8).reshape(-1, 16)
+    cells = np.array([cell for _, cell in rows], np.int64)
+
+    bound = rekey(tokens, cells, b"k" * 16)
+
+    assert (unbound(bound, cells, b"k" * 16) == tokens).all()
+    assert not len(rows) or not (unbound(bound, cells, b"K" * 16) == tokens).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**40)), min_size=1, max_size=30))
