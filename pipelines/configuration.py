@@ -2,6 +2,7 @@
 
 import datetime as dt
 import glob
+import ipaddress
 import re
 import tomllib
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class _SourceFile(BaseModel):
     codes: Dict[str, Dict[str, str]] = Field(default_factory=dict)
 
 
+class _MetricsFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    address: str
+    beyond_loopback: bool = False
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     tenant: str = Field(pattern=_NAME)
@@ -67,6 +74,7 @@ class _File(BaseModel):
     work_store: str = "work.db"
     counts_store: str = "counts.db"
     dead_letters: str = "dead-letters"
+    metrics: Optional[_MetricsFile] = None
     sources: Dict[str, _SourceFile] = Field(min_length=1)
 
 
@@ -123,6 +131,14 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
+class ListensAt:
+    """Where `carrel live` answers about itself: an IP address and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Deployment:
     """One library's deployment; all paths absolute but `file`, which is `carrel.toml` as it was named."""
 
@@ -136,6 +152,7 @@ class Deployment:
     counts_store: Path
     dead_letters: Path
     sources: tuple[SourceConfig, ...]
+    metrics: Optional[ListensAt] = None  # nobody is answered
 
 
 def load(path: Path) -> Deployment:
@@ -170,6 +187,7 @@ def load(path: Path) -> Deployment:
         counts_store=at(file.counts_store),
         dead_letters=at(file.dead_letters),
         sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
+        metrics=_metrics(file.metrics),
     )
 
 
@@ -190,6 +208,26 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         message = f"{path}: is not UTF-8 text"
         raise ConfigurationError(message) from None
+
+
+def _metrics(file: Optional[_MetricsFile]) -> Optional[ListensAt]:
+    if file is None:
+        return None
+    host, colon, port = file.address.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        address = None
+    if address is None or not colon or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65_535:
+        message = "metrics.address: need an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464"
+        raise ConfigurationError(message)
+    if not address.is_loopback and not file.beyond_loopback:
+        message = (
+            "metrics.address: others than this machine could ask there, unasked for who they are;"
+            " take 127.0.0.1, or declare beyond_loopback = true"
+        )
+        raise ConfigurationError(message)
+    return ListensAt(str(address), int(port))
 
 
 def _check_words(name: str, file: _SourceFile) -> None:

@@ -17,7 +17,7 @@ Event = Literal[
     "window_differs",
     "key_destroyed",
     "gap_found",
-    "library_warned",
+    "library_erred",
     "library_failed",
 ]
 
@@ -43,7 +43,7 @@ _SAID: Mapping[Event, str] = {
     "window_differs": "DIFFERS from what was published: {window}; see the replay runbook",
     "key_destroyed": "key destroyed: {key}",
     "gap_found": "GAP: source {source} has lost messages of {part}; their windows are void",
-    "library_warned": "{level} of the library {library}; its text may quote an event and is not shown",
+    "library_erred": "{level} of the library {library}; its text may quote an event and is not shown",
     "library_failed": "a thread failed in the library {library}; its text may quote an event and is not shown",
 }
 EVENTS: frozenset[Event] = frozenset(get_args(Event))
@@ -56,7 +56,7 @@ _FORMS: Mapping[str, str] = {
     "window": r"[a-z][a-z0-9_]{0,80} \d{4}-\d{2}-\d{2}",
     "key": r"(token|noise) \d{4}-\d{2}",
     "library": r"[a-z0-9_]{1,40}",
-    "level": r"(WARNING|ERROR|CRITICAL)",
+    "level": r"(ERROR|CRITICAL)",
 }
 
 

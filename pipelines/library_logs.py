@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any, Callable, Literal, Optional
+from typing import Any, Callable, Optional
 
 from pipelines.journal import Journal
 
@@ -21,7 +21,7 @@ _EVERY = 600.0  # seconds: the same library and level is noted at most so often
 
 
 def hush_libraries(journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-    """Empty every log record where it is made, and note warnings, failed threads and finalizers in the journal.
+    """Empty every log record where it is made, and note errors, failed threads and finalizers in the journal.
 
     Records are emptied before any handler sees them, so that a library with a handler of its own shows nothing.
 
@@ -32,7 +32,7 @@ def hush_libraries(journal: Journal, clock: Callable[[], float] = time.monotonic
     logging.raiseExceptions = False  # a handler that fails would print its record
     root = logging.getLogger()
     root.handlers = [_ToJournal(journal, clock)]
-    root.setLevel(logging.WARNING)
+    root.setLevel(logging.ERROR)  # Beam warns of its own type hints at each batch
     logging.disable(logging.NOTSET)
     warnings.simplefilter("ignore")
 
@@ -48,27 +48,21 @@ def hush_libraries(journal: Journal, clock: Callable[[], float] = time.monotonic
 
 class _ToJournal(logging.Handler):
     def __init__(self, journal: Journal, clock: Callable[[], float]) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.ERROR)
         self._journal = journal
         self._clock = clock
         self._noted: dict[tuple[str, str], float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        library, level = _known(record.name), _level(record.levelno)
+        library, level = _known(record.name), "CRITICAL" if record.levelno >= logging.CRITICAL else "ERROR"
         now, last = self._clock(), self._noted.get((library, level))
         if last is None or now - last >= _EVERY:
             self._noted[library, level] = now
-            self._journal.note("library_warned", library=library, level=level)
+            self._journal.note("library_erred", library=library, level=level)
 
 
 def _emptied(name: str, level: int, path: str, line: int, *_: Any, **__: Any) -> logging.LogRecord:
     return logging.LogRecord(name, level, path, line, "(not shown)", (), None)
-
-
-def _level(number: int) -> Literal["WARNING", "ERROR", "CRITICAL"]:
-    if number >= logging.CRITICAL:
-        return "CRITICAL"
-    return "ERROR" if number >= logging.ERROR else "WARNING"
 
 
 def _known(module: str) -> str:

@@ -5,6 +5,7 @@ transaction, acknowledges after it, and releases what is due. Killed anywhere, i
 """
 
 import hashlib
+import time
 from dataclasses import dataclass, replace
 from typing import Callable, Mapping, Optional, Sequence
 
@@ -24,6 +25,7 @@ from pipelines.publication import finish_pending, release_due
 from pipelines.reading import write_letters
 from pipelines.replay import job_of, with_lookups
 from pipelines.run import Run, Summary, begun
+from pipelines.watch import Watch, watched
 from pipelines.work_store import Transaction, WorkStore
 from schemas.chunks import ArrivalSpan
 from schemas.policy import PrivacyPolicy
@@ -46,6 +48,7 @@ class Live:
     buses: Mapping[str, Bus]
     letters: DeadLetterDirectory
     journal: Journal
+    watch: Watch
     now: Callable[[], int]
     limits: Limits
 
@@ -68,6 +71,7 @@ class Live:
         moved = [source for source, bus in self.buses.items() if self._take(source, bus)]
         if moved:
             self._release(moved)
+        self.watch.round_done(self.run)
 
     def _at_this_time(self) -> None:
         now = self.now()
@@ -80,12 +84,14 @@ class Live:
         if batch is None or not (batch.chunks or batch.gaps or self._is_news(source, batch)):
             return False
         crash_point("batch-read")
+        began = time.monotonic()
         before = self.run.store.clock(OPEN, source).clock or 0
         clock = self._clock(source, bus, batch)
         self._commit(source, batch, clock)
         bus.ack(batch)
         crash_point("batch-acknowledged")
         write_letters(self.run.store, self.letters, self.run.job.day)
+        self.watch.committed(time.monotonic() - began, self.run.job.now)
         for gap in batch.gaps:
             self.journal.note("gap_found", source=source, part=gap.part)
         return bool(batch.gaps) or (clock is not None and clock // HOUR > before // HOUR)
@@ -168,13 +174,13 @@ def live(
             raise ConfigurationError(message)
         begin_afresh_without_keys(run)  # refuses when a needed key is missing
         table_history.begin(run, again=False)
-        with open_buses(deployment, policy, store, now) as buses:
+        with watched(store, deployment.metrics) as watch, open_buses(deployment, policy, store, now) as buses:
             with store.transaction() as transaction:
                 for source in deployment.sources:
                     transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
             letters = DeadLetterDirectory(deployment.dead_letters)
             journal.note("live_started", sources=len(buses))
-            Live(with_lookups(run, tuple(buses)), buses, letters, journal, now, limits).go_on(stopping)
+            Live(with_lookups(run, tuple(buses)), buses, letters, journal, watch, now, limits).go_on(stopping)
             journal.note("live_stopped", sources=len(buses))
 
 

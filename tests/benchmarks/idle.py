@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from tests.support.kafka_server import KafkaServer
 
+ROOT = Path(__file__).parent.parent.parent
 CARREL = [sys.executable, "-m", "pipelines.command_line"]
 WARM_UP = 15  # seconds: the first look at the topic, the first proofs, lazily imported modules
 PARTS = 6

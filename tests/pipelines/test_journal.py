@@ -57,7 +57,7 @@ def test_on_a_terminal_an_event_is_a_plain_line_with_the_same_values(event):
         ("window_released", {"window": "21234000123456"}),
         ("window_released", {"window": "circ_branch_month 2026-03-01\nforged"}),
         ("key_destroyed", {"key": "token 2026-03 deadbeef"}),
-        ("library_warned", {"library": "patron p1", "level": "ERROR"}),
+        ("library_erred", {"library": "patron p1", "level": "ERROR"}),
         ("live_started", {"sources": "two"}),
         ("live_started", {"sources": True}),
     ],
@@ -96,8 +96,9 @@ try:
     failing()
 except ValueError:
     logging.getLogger("apache_beam.runners").exception("of %s", "CANARY777", extra={"element": "CANARY777"})
+own.error("CANARY777")
+own.error("CANARY777 again")
 own.warning("CANARY777")
-own.warning("CANARY777 again")
 logging.getLogger("CANARY777").critical("CANARY777", stack_info=True)
 logging.getLogger("grpc").info("CANARY777")
 warnings.warn("CANARY777")
@@ -114,9 +115,9 @@ def test_no_library_shows_its_texts():
     )
 
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"event": "library_warned", "library": "apache_beam", "level": "ERROR"},
-        {"event": "library_warned", "library": "google", "level": "WARNING"},
-        {"event": "library_warned", "library": "other", "level": "CRITICAL"},
+        {"event": "library_erred", "library": "apache_beam", "level": "ERROR"},
+        {"event": "library_erred", "library": "google", "level": "ERROR"},
+        {"event": "library_erred", "library": "other", "level": "CRITICAL"},
         {"event": "library_failed", "library": "other"},
         {"event": "library_failed", "library": "other"},
     ]
@@ -163,4 +164,6 @@ def test_an_error_in_live_that_quotes_a_message_is_told_by_its_place_alone(run, 
     assert done.returncode == 2
     assert "CANARY777" not in done.stdout + done.stderr
     assert done.stderr.startswith("carrel: internal fault, RuntimeError at ")
-    assert [json.loads(line)["event"] for line in done.stdout.splitlines()][0] == "live_started"
+    (started, *others) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert started == {"event": "live_started", "sources": 1}
+    assert [one for one in others if one["event"] != "library_erred"] == []
