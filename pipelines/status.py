@@ -39,7 +39,7 @@ def _due(key: WindowKey, policy: PrivacyPolicy, zone: Zone) -> str:
 def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
     """The state of sources, windows and keys."""
     zone = Zone(policy.time_zone)
-    with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
+    with WorkStore(deployment.work_store, read_only=True) as store, CountsStore(deployment.counts_store) as counts:
         ledger = counts.ledger(deployment.tenant)
         held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}

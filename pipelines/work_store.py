@@ -97,12 +97,39 @@ class PendingSeal:
 
 
 class WorkStore:
-    """Exclusive access to one work store; use as a context manager."""
+    """Exclusive access to one work store; use as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+      read_only: look at it as it stands at one moment, whoever holds it; nothing of it is changed, not even its
+        epoch. A store that nobody has made yet is empty.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._is_read_only = read_only
 
     def __enter__(self) -> Self:
+        if self._is_read_only:
+            self._look()
+        else:
+            self._take()
+        return self
+
+    def _look(self) -> None:
+        is_there = self.path.exists()
+        where = f"{self.path.absolute().as_uri()}?mode=ro" if is_there else ":memory:"
+        try:
+            self._db = sqlite3.connect(where, uri=is_there, isolation_level=None, check_same_thread=False)
+            if not is_there:
+                self._db.executescript(_SCHEMA)
+            self._db.execute("BEGIN")  # all that is read is of one moment: that of the next line
+            self._db.execute("SELECT COUNT(*) FROM meta").fetchone()
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+            message = f"{self.path}: cannot be read (SQLite says {name}); check the file, its folder and their rights"
+            raise WorkStoreError(message) from None
+
+    def _take(self) -> None:
         try:
             self._lock = self.path.with_suffix(".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -127,7 +154,6 @@ class WorkStore:
             self._lock.close()
             raise self._said(error) from None
         self.path.chmod(0o600)
-        return self
 
     def __exit__(
         self,
@@ -136,7 +162,8 @@ class WorkStore:
         trace: Optional[TracebackType],
     ) -> None:
         self._db.close()
-        self._lock.close()
+        if not self._is_read_only:
+            self._lock.close()
 
     def _said(self, error: sqlite3.Error) -> WorkStoreError:
         name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")

@@ -91,13 +91,13 @@ def keys(directory: Path) -> set[str]:
 
 def windows(directory: Path, lane: str = "open") -> set[str]:
     """The windows that hold acts, as `table start`."""
-    with WorkStore(directory / "work.db") as store:
+    with WorkStore(directory / "work.db", read_only=True) as store:
         return {f"{key.table} {key.start}" for key in store.windows(lane)}
 
 
 def positions(directory: Path) -> dict[Path, Position]:
     """Where the files of the canonical source stand."""
-    with WorkStore(directory / "work.db") as store:
+    with WorkStore(directory / "work.db", read_only=True) as store:
         return {Path(part): position for part, position in store.positions("carrel-event").items()}
 
 
