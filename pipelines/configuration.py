@@ -7,10 +7,11 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipelines.counts_address import AddressError, CountsAddress, counts_address
 from schemas.policy_compiler import Capability
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import zone_rules
@@ -149,7 +150,7 @@ class Deployment:
     keyring: Path
     recipient: Path
     work_store: Path
-    counts_store: Path
+    counts_store: CountsAddress
     dead_letters: Path
     sources: tuple[SourceConfig, ...]
     metrics: Optional[ListensAt] = None  # nobody is answered
@@ -184,7 +185,7 @@ def load(path: Path) -> Deployment:
         keyring=at(file.keyring),
         recipient=at(file.recipient),
         work_store=at(file.work_store),
-        counts_store=at(file.counts_store),
+        counts_store=_counts_store(file.counts_store, at),
         dead_letters=at(file.dead_letters),
         sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
         metrics=_metrics(file.metrics),
@@ -196,6 +197,14 @@ def _at(directory: Path, name: str) -> Path:
         return (directory / Path(name).expanduser()).absolute()
     except RuntimeError:
         message = "carrel.toml: a path begins with ~ but there is no such home; write the path out"
+        raise ConfigurationError(message) from None
+
+
+def _counts_store(text: str, at: Callable[[str], Path]) -> CountsAddress:
+    try:
+        return counts_address(text, at)
+    except AddressError as error:
+        message = f"counts_store: {error}"
         raise ConfigurationError(message) from None
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 from pipelines.configuration import Deployment, capabilities, load
+from pipelines.counts_opening import open_counts
 from pipelines.counts_output import arrange, write_counts
-from pipelines.counts_store import CountsStore
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.initialise import init
 from pipelines.invocation import DONE, FINDING, UsageError
@@ -44,7 +44,7 @@ def run_demo(directory: Path, *, now: int) -> int:
     write_sample(logs, patrons=_PATRONS, days=_DAYS, seed=1, sources=SOURCES)
     init(deployed, size="medium", preset="standard", sources=SOURCES, secrets=secrets, logs=logs)
     deployment = load(deployed / "carrel.toml")
-    CountsStore(deployment.counts_store, create=True).close()
+    open_counts(deployment.counts_store, create=True).close()
     policy = compile_policy(deployment.policy_text, capabilities(deployment))
     _head("2. carrel replay reads them")
     last = _FIRST + dt.timedelta(days=_DAYS - 1)
@@ -56,7 +56,7 @@ def run_demo(directory: Path, *, now: int) -> int:
     for what, where in (
         ("logs, and truth.csv", logs),
         ("configuration and policy", deployed),
-        ("released counts", deployed / deployment.counts_store.name),
+        ("released counts", deployed / "counts.db"),
         ("dead letters", deployed / deployment.dead_letters.name),
         ("keyring, and the officer's key", secrets),
     ):
@@ -77,7 +77,7 @@ def _program() -> str:
 
 
 def _show(deployment: Deployment) -> None:
-    with CountsStore(deployment.counts_store) as store:
+    with open_counts(deployment.counts_store) as store:
         _head("3. Counts that hold no patron")
         for at, table in enumerate(_TABLES):
             if at:

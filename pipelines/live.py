@@ -13,7 +13,7 @@ from pipelines import table_history
 from pipelines.bus import Bus, BusBatch, Limits
 from pipelines.buses import open_buses
 from pipelines.configuration import ConfigurationError, Deployment
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.iso_days import utc_day
@@ -167,7 +167,7 @@ def live(
     Raises:
       ConfigurationError, RetentionError, BusError, WorkStoreError, StoreError, KeyringError: one line each.
     """
-    with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
+    with WorkStore(deployment.work_store) as store, open_counts(deployment.counts_store) as counts:
         run = Run(deployment, job_of(deployment, policy, counts, now()), store, counts, Zone(policy.time_zone))
         if begun(store) is not None:
             message = "carrel live: a replay was cut short; finish it first: carrel replay"

@@ -6,6 +6,7 @@ from typing import Sequence
 from pipelines import lookups, table_history
 from pipelines.calendar_windows import SLACK, day_number, day_of
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
+from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
@@ -59,7 +60,7 @@ def replay(
       ConfigurationError, InputError, WorkStoreError, StoreError, KeyringError: one line each.
     """
     chosen = chosen_sources(deployment, request)
-    with WorkStore(deployment.work_store) as store, CountsStore(deployment.counts_store) as counts:
+    with WorkStore(deployment.work_store) as store, open_counts(deployment.counts_store) as counts:
         run = Run(deployment, job_of(deployment, policy, counts, now), store, counts, Zone(policy.time_zone))
         keys = KeyLife(deployment, policy, store, counts, now)
         letters = DeadLetterDirectory(deployment.dead_letters)

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Optional
 
 from pipelines.calendar_windows import day_number
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
 from pipelines.loop import OPEN
 from pipelines.report import named
@@ -39,7 +39,7 @@ def _due(key: WindowKey, policy: PrivacyPolicy, zone: Zone) -> str:
 def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
     """The state of sources, windows and keys."""
     zone = Zone(policy.time_zone)
-    with WorkStore(deployment.work_store, read_only=True) as store, CountsStore(deployment.counts_store) as counts:
+    with WorkStore(deployment.work_store, read_only=True) as store, open_counts(deployment.counts_store) as counts:
         ledger = counts.ledger(deployment.tenant)
         held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}

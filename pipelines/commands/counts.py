@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Optional
 
 from pipelines.configuration import labels as labels_of
+from pipelines.counts_opening import open_counts
 from pipelines.counts_output import arrange, write_counts
-from pipelines.counts_store import CountsStore
 from pipelines.invocation import DONE, Invocation, UsageError, need_month
 
 
@@ -15,7 +15,7 @@ def counts(
     """Show or write released counts."""
     need_month("--month", month)
     deployment = run.deployment()
-    with CountsStore(deployment.counts_store) as store:
+    with open_counts(deployment.counts_store) as store:
         rows = [row for row in store.rows(table, month) if row.tenant == deployment.tenant]
     # A table that left the policy keeps its numbers: only a name that has none needs the policy's word.
     if not rows and table is not None and table not in {one.name for one in run.policy(deployment).tables}:

@@ -6,7 +6,7 @@ from typing import Optional
 
 from pipelines import initialise
 from pipelines.configuration import Deployment, load
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 from pipelines.invocation import DONE, Invocation, UsageError
 from pipelines.keyring import Keyring
 from pipelines.opening import load_public
@@ -36,7 +36,7 @@ def init(
     """Write a deployment."""
     initialise.init(directory, size=size, preset=preset, sources=sources.split(","), secrets=secrets, logs=logs)
     deployment = load(directory / "carrel.toml")
-    CountsStore(deployment.counts_store, create=True).close()
+    open_counts(deployment.counts_store, create=True).close()
     hidden = os.path.normpath(deployment.keyring.parent)
     say(f"wrote {directory}/carrel.toml and policy.toml: read and change them")
     say(f"the keyring and the privacy officer's recipient.key are in {hidden}: keep both out of backups")

@@ -1,5 +1,6 @@
 """`carrel keys list, rotate, shred`: the keyring; no byte of a key is ever shown."""
 
+from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
 from pipelines.invocation import DONE, Invocation, UsageError, need_month
 from pipelines.key_ages import key_ages, print_keys
@@ -25,7 +26,7 @@ def rotate(run: Invocation, month: str) -> int:
     """Make the keys of a month ahead."""
     need_month("--month", month)
     deployment = run.deployment()
-    with CountsStore(deployment.counts_store) as store:
+    with open_counts(deployment.counts_store) as store:
         keyring = Keyring(deployment.keyring)
         keyring.token_key(deployment.tenant, month, now_ms=run.now)
         keyring.noise_key(deployment.tenant, month, store.store_id, create=True, now_ms=run.now)
@@ -49,7 +50,7 @@ def shred(run: Invocation, month: str, purpose: str, *, yes: bool) -> int:
         say(f"there is no {purpose} key of {month}: nothing was destroyed")
         return DONE
     needs_key = purpose == "token" or run.policy(deployment).noise_scale is not None
-    with CountsStore(deployment.counts_store) as store:
+    with open_counts(deployment.counts_store) as store:
         voided = _void_open_windows(run, store, month) if needs_key else 0
         if purpose == "noise":
             keyring.destroy_noise_key(deployment.tenant, month)

@@ -293,12 +293,12 @@ def test_opened_letters_are_the_owners_alone_and_hold_the_messages(run, replayed
 
 
 def test_a_key_that_is_not_there_makes_no_receipt(run, replayed):
-    from pipelines.counts_store import CountsStore
+    from pipelines.counts_opening import open_counts
 
     said = run("-c", replayed, "keys", "shred", "--purpose", "noise", "--month", "2031-01", "--yes").stdout
 
     assert said == "there is no noise key of 2031-01: nothing was destroyed\n"
-    with CountsStore(replayed.parent / "counts.db") as store:
+    with open_counts(replayed.parent / "counts.db") as store:
         assert "2031-01" not in {receipt.month for receipt in store.receipts("example")}
     assert "2031-01" not in run("-c", replayed, "keys", "list").stdout
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.counts_opening import open_counts
 from pipelines.counts_rows import StoreError, release_id, rows_hash
 from pipelines.counts_store import CountsStore
 from schemas.counts import ReleasedRow, ReleasedTable, WindowKey
@@ -35,7 +36,7 @@ OTHER = replace(TABLE, rows=(replace(ROWS[0], value=58), *ROWS[1:]))
 
 @pytest.fixture
 def store(tmp_path: Path) -> CountsStore:
-    return CountsStore(tmp_path / "counts.db", create=True)
+    return open_counts(tmp_path / "counts.db", create=True)
 
 
 def _seal(store: CountsStore, table: ReleasedTable = TABLE) -> None:
@@ -114,14 +115,14 @@ def test_a_foreign_row_in_the_store_stops_the_whole_release(
 def test_a_kill_between_begin_and_publish_is_finished_by_the_next_run(tmp_path: Path) -> None:
     path = tmp_path / "counts.db"
     code = (
-        "import os, sys; from pathlib import Path; from pipelines.counts_store import CountsStore;"
+        "import os, sys; from pathlib import Path; from pipelines.counts_opening import open_counts;"
         "from schemas.counts import *;"
         f"table = {TABLE!r};"
-        "CountsStore(Path(sys.argv[1]), create=True).begin(table, 'complete', '', False); os._exit(9)"
+        "open_counts(Path(sys.argv[1]), create=True).begin(table, 'complete', '', False); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == 9
-    with CountsStore(path) as store:
+    with open_counts(path) as store:
         assert store.ledger("example")[KEY.table, KEY.start].state == "sealing"
         assert list(store.rows()) == []
         assert store.publish(TABLE) == "sealed"
@@ -132,13 +133,13 @@ def test_a_full_disk_publishes_nothing(store: CountsStore) -> None:
     many = tuple(replace(ROWS[0], cell=f'{{"branch":"B{at:05}"}}') for at in range(5000))
     table = replace(TABLE, rows=many)
     store.begin(table, "complete", "", backfill=False)
-    (pages,) = store._file._db.execute("PRAGMA page_count").fetchone()
-    store._file._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    (pages,) = store._database._db.execute("PRAGMA page_count").fetchone()
+    store._database._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreError, match="disk is full") as raised:
         store.publish(table)
     assert "\n" not in str(raised.value)
     assert list(store.rows()) == []
-    store._file._db.execute("PRAGMA max_page_count = 1000000")
+    store._database._db.execute("PRAGMA max_page_count = 1000000")
     assert store.publish(table) == "sealed"
 
 
@@ -226,18 +227,18 @@ def test_days_are_iso_days(store: CountsStore, day: str) -> None:
 
 
 def test_the_store_id_is_made_once(tmp_path: Path) -> None:
-    with CountsStore(tmp_path / "one.db", create=True) as store:
+    with open_counts(tmp_path / "one.db", create=True) as store:
         first = store.store_id
     with (
-        CountsStore(tmp_path / "one.db", create=True) as again,
-        CountsStore(tmp_path / "two.db", create=True) as two,
+        open_counts(tmp_path / "one.db", create=True) as again,
+        open_counts(tmp_path / "two.db", create=True) as two,
     ):
         assert again.store_id == first != two.store_id
 
 
 def _one_line(path: Path, *, create: bool = False) -> str:
     with pytest.raises(StoreError) as raised:
-        CountsStore(path, create=create)
+        open_counts(path, create=create)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
     return str(raised.value)
@@ -258,7 +259,7 @@ def test_a_store_that_cannot_be_used_says_so_in_one_line(tmp_path: Path) -> None
 
 
 def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
-    with CountsStore(tmp_path / "counts.db", create=True):
+    with open_counts(tmp_path / "counts.db", create=True):
         pass
     db = sqlite3.connect(tmp_path / "counts.db")
     db.execute("UPDATE store_meta SET value = '99' WHERE key = 'version'")
@@ -269,7 +270,7 @@ def test_a_store_of_another_version_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_an_unwritable_directory_is_one_line(tmp_path: Path) -> None:
-    with CountsStore(tmp_path / "counts.db", create=True):
+    with open_counts(tmp_path / "counts.db", create=True):
         pass
     (tmp_path / "counts.db").chmod(0o400)
     tmp_path.chmod(0o500)

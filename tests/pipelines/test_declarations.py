@@ -12,7 +12,7 @@ from released import ledger, released
 from replaying import DAY, at, checkouts, deployment, edit, replayed, write
 
 from pipelines.configuration import ConfigurationError
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 
 TABLE = "circ_branch_material_month"
 ROOT = Path(__file__).parent.parent.parent
@@ -43,7 +43,7 @@ def states(made: Path) -> dict[str, str]:
 
 
 def reason(made: Path, start: str) -> tuple[str, str]:
-    with CountsStore(made / "counts.db") as counts:
+    with open_counts(made / "counts.db") as counts:
         row = counts.ledger("example")[TABLE, start]
     return row.completeness, row.reason
 

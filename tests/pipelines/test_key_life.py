@@ -11,7 +11,7 @@ from released import ledger, released
 from replaying import at, checkouts, deployment, edit, keys, killed, replayed, windows, write
 
 from pipelines.configuration import capabilities, load
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 from pipelines.key_life import KeyLife
 from pipelines.keyring import Keyring, KeyringError
 from pipelines.work_store import WorkStore
@@ -43,7 +43,7 @@ def circulation(made: Path) -> list[tuple[object, ...]]:
 
 
 def receipts(made: Path) -> set[tuple[str, str, str]]:
-    with CountsStore(made / "counts.db") as counts:
+    with open_counts(made / "counts.db") as counts:
         return {(one.purpose, one.month, one.why) for one in counts.receipts("example")}
 
 
@@ -53,7 +53,7 @@ def make_ahead(made: Path, month: str, now: str) -> None:
     keyring.noise_key("example", month, "store", create=True, now_ms=at(now))
 
 
-def life(made: Path, work: WorkStore, counts: CountsStore, now: str) -> KeyLife:
+def life(made: Path, work: WorkStore, counts, now: str) -> KeyLife:
     found = load(made / "carrel.toml")
     return KeyLife(found, compile_policy(found.policy_text, capabilities(found)), work, counts, at(now))
 
@@ -113,7 +113,7 @@ def test_what_would_need_a_destroyed_noise_key_is_void_and_said_so(tmp_path):
 
     replayed(library, log, now="2026-07-08", backfill=True)
 
-    with CountsStore(library / "counts.db") as counts:
+    with open_counts(library / "counts.db") as counts:
         entry = counts.ledger("example")["circ_now", "2026-03-01"]
     assert (entry.state, entry.reason) == ("void", "noise key destroyed")
 
@@ -206,7 +206,7 @@ def test_a_killed_run_over_old_logs_loses_its_keys_after_14_days_and_begins_afre
 
     killed(library, label, now="2026-06-01")
     replayed_keys = keys(library)
-    with WorkStore(library / "work.db") as work, CountsStore(library / "counts.db") as counts:
+    with WorkStore(library / "work.db") as work, open_counts(library / "counts.db") as counts:
         early = life(library, work, counts, "2026-06-15").keep_deadlines()
         ended = life(library, work, counts, "2026-06-16").keep_deadlines()
     left = keys(library)
@@ -272,7 +272,7 @@ def test_windows_that_wait_for_a_missing_key_stop_the_run_until_they_are_given_u
 
     with pytest.raises(KeyringError, match=r"token key of 2026-01 is missing.* keys shred --purpose token") as refused:
         replayed(library)
-    with WorkStore(library / "work.db") as work, CountsStore(library / "counts.db") as counts:
+    with WorkStore(library / "work.db") as work, open_counts(library / "counts.db") as counts:
         life(library, work, counts, "2026-06-01").shred("token", "2026-01")
     replayed(library)
 

@@ -11,7 +11,7 @@ from released import ledger, released
 from replaying import checkouts, deployment, edit, replayed, windows, write
 
 from pipelines.configuration import ConfigurationError
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 
 OLD, NEW = "circ_branch_material_month", "circ_again_month"
 MARCH, APRIL = "2026-03-01", "2026-04-01"
@@ -36,7 +36,7 @@ def numbers(made: Path, table: str) -> list[tuple[object, ...]]:
 
 
 def is_backfill(made: Path, table: str, start: str) -> bool:
-    with CountsStore(made / "counts.db") as counts:
+    with open_counts(made / "counts.db") as counts:
         return counts.ledger("example")[table, start].backfill
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Iterable
 
 from pipelines.configuration import capabilities, load
-from pipelines.counts_store import CountsStore
+from pipelines.counts_opening import open_counts
 from pipelines.initialise import init
 from pipelines.replay import Request, Summary, replay
 from pipelines.work_store import Position, WorkStore
@@ -29,7 +29,7 @@ def at(day: str, hours: float = 0) -> int:
 def deployment(directory: Path, *, preset: str = "plain", sources: Iterable[str] = ("carrel-event",)) -> Path:
     """A fresh deployment in its folder; its archives lie in `archive/NAME/`."""
     init(directory, preset=preset, sources=tuple(sources), secrets=directory.parent / f"{directory.name}-secrets")
-    CountsStore(directory / "counts.db", create=True).close()
+    open_counts(directory / "counts.db", create=True).close()
     (directory / "archive" / "carrel-event").mkdir(parents=True)
     return directory
 

@@ -5,9 +5,10 @@ import sqlite3
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from pipelines.counts_rows import StoreError
+from pipelines.counts_rules import OTHER_VERSION, RULE_BROKEN
 
 _VERSION = "1"
 _BUSY_SECONDS = 30.0
@@ -46,12 +47,23 @@ _FAULTS = {
     sqlite3.SQLITE_NOTADB: "not a SQLite file, or corrupt; restore it or correct counts_store",
     sqlite3.SQLITE_CORRUPT: "corrupt; restore it from a backup",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it, then restore the file if need be",
-    sqlite3.SQLITE_CONSTRAINT: "refused a row that breaks its rules; report this as a bug",
+    sqlite3.SQLITE_CONSTRAINT: RULE_BROKEN,
 }
 
 
-class CountsDatabase:
-    """One open file; usable from several threads, never pickled.
+class _Session:
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._db = database
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(query, values).fetchall()
+
+    def write(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        self._db.executemany(statement, rows)
+
+
+class SqliteDatabase:
+    """One open file, a `CountsDatabase`; usable from several threads, never pickled.
 
     Args:
       path: the SQLite file.
@@ -94,15 +106,15 @@ class CountsDatabase:
                 raise self.refused("another kind of file; correct counts_store or move it away")
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-        with self.transaction() as database:  # also proves that the file can be written
+        with self.transaction() as session:  # also proves that the file can be written
             if not tables:
                 for statement in _SCHEMA:
-                    database.execute(statement)
-                database.execute("INSERT OR IGNORE INTO store_meta VALUES('version', ?)", (_VERSION,))
-                database.execute("INSERT OR IGNORE INTO store_meta VALUES('store_id', ?)", (secrets.token_hex(16),))
-            meta = dict(database.execute("SELECT key, value FROM store_meta"))
+                    session.rows(statement)
+                made = [("version", _VERSION), ("store_id", secrets.token_hex(16))]
+                session.write("INSERT OR IGNORE INTO store_meta VALUES(?, ?)", made)
+            meta = dict(session.rows("SELECT key, value FROM store_meta"))
         if meta.get("version") != _VERSION or not meta.get("store_id"):
-            raise self.refused("written by another release; use that release or migrate it")
+            raise self.refused(OTHER_VERSION)
         return str(meta["store_id"])
 
     def close(self) -> None:
@@ -127,19 +139,19 @@ class CountsDatabase:
             raise self._explained(error) from None
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[_Session]:
         """All that is done within, or nothing of it; one at a time."""
         with self._lock, self._explaining():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
+                yield _Session(self._db)
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def rows(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         """All rows of a query, read at one moment."""
         with self._lock, self._explaining():
             return self._db.execute(query, values).fetchall()
