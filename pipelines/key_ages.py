@@ -1,22 +1,36 @@
-"""What may be shown of the keyring: each key's purpose, month and age; never a byte of one."""
+"""What may be shown of the keyring: each key's purpose, month, age and last day; never a byte of one."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from pipelines.keyring import DAY, Keyring
+from pipelines.iso_days import utc_day
+from pipelines.keyring import DAY, KeyAge, Keyring
 from pipelines.terminal import show_table
 
 if TYPE_CHECKING:
     from pipelines.configuration import Deployment
 
 
-def key_ages(deployment: "Deployment", *, now: int) -> list[dict[str, Any]]:
-    """Purpose, month, state and age in days of every key and tombstone; now in ms UTC."""
+def _unknown(key: KeyAge) -> Optional[int]:
+    del key
+    return None
+
+
+def key_ages(
+    deployment: "Deployment", *, now: int, end_of: Callable[[KeyAge], Optional[int]] = _unknown
+) -> list[dict[str, Any]]:
+    """Purpose, month, state, age in days and last UTC day of every key and tombstone.
+
+    Args:
+      now: ms UTC.
+      end_of: when a key is destroyed as things stand, ms UTC; None when it stays or that is not known here.
+    """
     return [
         {
             "purpose": key.purpose,
             "month": key.month or "-",
             "state": "destroyed" if key.gone else "kept",
             "days": None if key.gone or not key.made else (now - key.made) // DAY,
+            "ends": None if (end := end_of(key)) is None else utc_day(end).isoformat(),
         }
         for key in Keyring(deployment.keyring).listing()
     ]
@@ -24,5 +38,6 @@ def key_ages(deployment: "Deployment", *, now: int) -> list[dict[str, Any]]:
 
 def print_keys(found: list[dict[str, Any]]) -> None:
     """The same for people."""
-    lines = [(one["purpose"], one["month"], one["state"], one["days"]) for one in found]
-    show_table(("key", "month", "state", "days"), lines, numbers=("days",))
+    names = ["purpose", "month", "state", "days"] + ["ends"] * any(one["ends"] for one in found)
+    lines = [tuple(one[name] for name in names) for one in found]
+    show_table(("key", *names[1:]), lines, numbers=("days",))

@@ -95,6 +95,17 @@ class KeyLife:
         keyring = Keyring(self.deployment.keyring)
         return min((self._deadline(key) for key in self._keys(keyring, "token") if key.month in months), default=None)
 
+    def end_of(self, key: KeyAge) -> Optional[int]:
+        """When a key is destroyed as things stand (ms UTC); None of one that stays or is gone.
+
+        A token key goes earlier once its month is released; a noise key is kept while windows of its month wait.
+        """
+        if key.gone or not key.made or key.tenant != self.deployment.tenant:
+            return None
+        if key.purpose == "token":
+            return self._deadline(key)
+        return self._noise_end(key, used=key.month in self._published() or self._was_released(key))
+
     def give_up(self, month: str, reason: str) -> tuple[list[WindowKey], list[str]]:
         """Make the open windows of a month void and forget their acts.
 
@@ -136,17 +147,25 @@ class KeyLife:
 
     def _end_noise(self, keyring: Keyring, ended: Ended) -> None:
         ledger = self.counts.ledger(self.deployment.tenant)
-        published = {start[:7] for (_, start), row in ledger.items() if row.state != "void"}
+        published = self._published()
         waiting = {key.month for key, acts in self.store.windows(OPEN).items() if acts and place_of(key) not in ledger}
         for key in self._keys(keyring, "noise"):
-            last = self.store.value(f"released/{key.month}")
             is_buried = keyring.has_noise_tombstone(key.tenant, key.month)
-            used = is_buried or last is not None or key.month in published
-            kept = NOISE_DAYS * DAY if used else 0
-            end = (self._deadline(key) if last is None else int(last)) + kept
-            if is_buried or (key.month not in waiting and self.now > end):
+            used = is_buried or key.month in published or self._was_released(key)
+            if is_buried or (key.month not in waiting and self.now > self._noise_end(key, used=used)):
                 keyring.destroy_noise_key(key.tenant, key.month, used=used)
                 self._receipt(ended, key, "schedule" if used else "unused")
+
+    def _published(self) -> frozenset[str]:
+        ledger = self.counts.ledger(self.deployment.tenant)
+        return frozenset(start[:7] for (_, start), row in ledger.items() if row.state != "void")
+
+    def _was_released(self, key: KeyAge) -> bool:
+        return self.store.value(f"released/{key.month}") is not None
+
+    def _noise_end(self, key: KeyAge, *, used: bool) -> int:
+        last = self.store.value(f"released/{key.month}")
+        return (self._deadline(key) if last is None else int(last)) + (NOISE_DAYS * DAY if used else 0)
 
     def _receipt(self, ended: Ended, key: KeyAge, why: str) -> None:
         self.counts.record_receipt(self.deployment.tenant, key.purpose, key.month, why, self._day)

@@ -2,18 +2,19 @@
 
 import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Mapping, Optional
 
 from pipelines.calendar_windows import day_number
 from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
+from pipelines.key_life import KeyLife
 from pipelines.loop import OPEN
 from pipelines.report import named
 from pipelines.terminal import say, show_table
-from pipelines.work_store import WorkStore
+from pipelines.work_store import Clock, WorkStore
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
-from transforms.privacy.times import Zone, publication_time
+from transforms.privacy.times import HOUR, Zone, publication_time
 
 if TYPE_CHECKING:
     from pipelines.configuration import Deployment
@@ -36,6 +37,22 @@ def _due(key: WindowKey, policy: PrivacyPolicy, zone: Zone) -> str:
     return _hour(publication_time(zone.start_of_day(day_number(key.end)), horizon))
 
 
+def _behind(clock: Optional[int], now: int) -> Optional[int]:
+    """Whole hours from the hour of a clock to that of now."""
+    return None if clock is None else max(0, now // HOUR - clock // HOUR)
+
+
+def _watermarks(deployment: "Deployment", policy: PrivacyPolicy, clocks: Mapping[str, Clock]) -> dict[str, str]:
+    """The hour that all sources of a table have reached."""
+    found = {}
+    for table in policy.tables:
+        feeding = [one.name for one in deployment.sources if table.kind in one.kinds and not one.ended]
+        reached = [clocks[name].clock for name in feeding]
+        known = [clock for clock in reached if clock is not None]
+        found[table.name] = _hour(min(known) if known and len(known) == len(reached) else None)
+    return found
+
+
 def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
     """The state of sources, windows and keys."""
     zone = Zone(policy.time_zone)
@@ -44,6 +61,7 @@ def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> d
         held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
         pending = len(store.pending_seals())
+        keys = key_ages(deployment, now=now, end_of=KeyLife(deployment, policy, store, counts, now).end_of)
     states: Counter[str] = Counter(row.state for row in ledger.values())
     void = [row for row in ledger.values() if row.state == "void"]
     return {
@@ -53,26 +71,30 @@ def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> d
         "sources": {
             name: {
                 "clock": _hour(clock.clock),
+                "lag_hours": _behind(clock.clock, now),
                 "complete_from": clock.complete_from or "first event",
                 "complete_through": clock.complete_through or "-",
             }
             for name, clock in clocks.items()
         },
+        "watermarks": _watermarks(deployment, policy, clocks),
         "windows": dict(sorted(states.items())),
         "held": {f"{key.table} {key.start}": rows // _FLOOR * _FLOOR for key, rows in held.items()},
         "next": {f"{key.table} {key.start}": _due(key, policy, zone) for key in held},
         "void": sorted(f"{row.table_name} {row.window_start}" for row in void),
         "void_reasons": {f"{row.table_name} {row.window_start}": row.reason for row in void},
         "pending_seals": pending,
-        "keys": key_ages(deployment, now=now),
+        "keys": keys,
     }
 
 
 def print_status(found: dict[str, Any]) -> None:
     """The same for people."""
     say(f"{found['tenant']}: preset {found['preset']}, policy {found['policy_hash'][:16]}")
-    clocks = [(name, of["clock"], of["complete_from"], of["complete_through"]) for name, of in found["sources"].items()]
-    show_table(("source", "read to", "complete from", "complete through"), clocks)
+    columns = ("clock", "lag_hours", "complete_from", "complete_through")
+    clocks = [(name, *(of[column] for column in columns)) for name, of in found["sources"].items()]
+    head = ("source", "read to", "hours behind", "complete from", "complete through")
+    show_table(head, clocks, numbers=("hours behind",))
     say("windows: " + (", ".join(f"{state} {n}" for state, n in found["windows"].items()) or "none yet"))
     if found["pending_seals"]:
         say(f"frozen, not yet published: {found['pending_seals']}; the next replay finishes them", style="bold")
@@ -87,12 +109,15 @@ def print_status(found: dict[str, Any]) -> None:
 
 
 def _print_held(found: dict[str, Any]) -> None:
-    say("held: " + ("each until all sources of its table are read to the hour given" if found["held"] else "none"))
+    text = "the first of each table is published once all its sources are read to the hour given, not before"
+    say(f"held: {text if found['held'] else 'none'}")
     tables: dict[str, list[str]] = {}
     for name in sorted(found["held"]):
         tables.setdefault(name.partition(" ")[0], []).append(name)
+    marks = found["watermarks"]
     lines = [
-        (table, len(names), names[0].partition(" ")[2], found["next"][names[0]]) for table, names in tables.items()
+        (table, len(names), names[0].partition(" ")[2], found["next"][names[0]], marks.get(table))
+        for table, names in tables.items()
     ]
     if lines:
-        show_table(("table", "windows", "first", "read to"), lines, numbers=("windows",), indent=2)
+        show_table(("table", "windows", "first", "not before", "read to"), lines, numbers=("windows",), indent=2)
