@@ -185,6 +185,10 @@ def _source(name: str, base: str) -> Iterator[str]:
     yield '# ordered_by = "arrival"         # its files are in the order of arrival: their clock moves while they are read'
     yield '# complete_from = "2026-03-01"   # nothing is missing from this day on; else from the day of its first arrival'
     yield "# ended = true                   # it will never say more, and holds no table back"
+    yield '# bus = { kind = "kafka", topics = ["events"], settings = "kafka.properties" }   # what `carrel live` reads;'
+    yield "#   # settings: a file of the client's own, name=value; or of Pub/Sub:"
+    yield '#   # bus = { kind = "pubsub", subscription = "projects/PROJECT/subscriptions/NAME" }'
+    yield "# state_is_only_copy = true      # the bus forgets before windows are released, and the work store is kept safe"
     if name in _LOOKUPS:
         yield f"[sources.{name}.lookups]"
         for lookup, files in _LOOKUPS[name].items():
