@@ -22,7 +22,7 @@ def documents() -> list[Path]:
         *pages,
         *sorted((ROOT / "docs").rglob("*.md")),
         ROOT / "examples" / "README.md",
-        ROOT / "deploy" / "README.md",
+        *sorted((ROOT / "deploy").rglob("README.md")),
     ]
 
 
