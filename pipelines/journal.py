@@ -9,6 +9,8 @@ import re
 import threading
 from typing import Literal, Mapping, NotRequired, TextIO, TypedDict, Unpack, get_args
 
+from schemas.rejects import Reason
+
 Event = Literal[
     "live_started",
     "live_stopped",
@@ -17,6 +19,7 @@ Event = Literal[
     "window_differs",
     "key_destroyed",
     "gap_found",
+    "breaker_open",
     "library_erred",
     "library_failed",
 ]
@@ -28,6 +31,7 @@ class Fields(TypedDict):
     source: NotRequired[str]
     sources: NotRequired[int]
     part: NotRequired[str]
+    reason: NotRequired[str]
     window: NotRequired[str]
     key: NotRequired[str]
     library: NotRequired[str]
@@ -43,6 +47,7 @@ _SAID: Mapping[Event, str] = {
     "window_differs": "DIFFERS from what was published: {window}; see the replay runbook",
     "key_destroyed": "key destroyed: {key}",
     "gap_found": "GAP: source {source} has lost messages of {part}; their windows are void",
+    "breaker_open": "STOPPED: source {source} refuses too much, mostly {reason}; see the dead-letter runbook",
     "library_erred": "{level} of the library {library}; its text may quote an event and is not shown",
     "library_failed": "a thread failed in the library {library}; its text may quote an event and is not shown",
 }
@@ -53,6 +58,7 @@ FIELDS: Mapping[Event, frozenset[str]] = {
 _FORMS: Mapping[str, str] = {
     "source": r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}",
     "part": r"[A-Za-z0-9._~+%/-]{1,300}",
+    "reason": "|".join(Reason),
     "window": r"[a-z][a-z0-9_]{0,80} \d{4}-\d{2}-\d{2}",
     "key": r"(token|noise) \d{4}-\d{2}",
     "library": r"[a-z0-9_]{1,40}",
