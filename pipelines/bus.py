@@ -11,7 +11,7 @@ Errors:
 from dataclasses import dataclass, field
 from typing import Mapping, Optional, Protocol
 
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk
 
 

@@ -5,7 +5,7 @@ from typing import Iterator, Optional, Sequence
 
 import numpy as np
 
-from pipelines.work_store import Clock
+from pipelines.work_values import Clock
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.columns import TOLERANCE

@@ -7,9 +7,9 @@ from typing import Iterator, Mapping
 from pipelines.calendar_windows import SLACK, day_number, day_of, since_day
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
-from pipelines.loop import OPEN
 from pipelines.publication import is_regained
 from pipelines.run import Run, name_of, place_of
+from pipelines.work_values import OPEN
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import window_name

@@ -19,7 +19,7 @@ from typing import BinaryIO, Iterator, Optional
 import fastavro
 from blake3 import blake3
 
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk
 from transforms.messages import LIMIT
 

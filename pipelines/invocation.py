@@ -119,7 +119,7 @@ def say_error(text: str) -> None:
 def _said(error: Exception) -> tuple[str, int]:
     """The line and the exit code of an error."""
     # Where the work store was never imported, no error is of it: an error's line must not wait for the engine.
-    store = sys.modules.get("pipelines.work_store")
+    store = sys.modules.get("pipelines.work_values")
     is_held = store is not None and isinstance(error, store.HeldByAnotherError)
     if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] in _OURS:
         # The engine adds the name of the step where it came up; that helps nobody here.

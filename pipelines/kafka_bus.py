@@ -16,7 +16,7 @@ from pipelines.kafka_bus_partition import Partition
 from pipelines.kafka_bus_questions import NOT_ALLOWED, NOT_THERE, Questions, Retention, not_allowed
 from pipelines.kafka_bus_refusals import Refusals
 from pipelines.kafka_bus_settings import BrokerSettings
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from transforms.privacy.times import GRACE
 
 _IDLE, _FLOWING, _AGAIN = 5.0, 60.0, 1.0  # seconds from one look at the topics to the next

@@ -8,7 +8,7 @@ import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from pipelines.bus import Gap
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk, Wrapping
 from transforms.columns import TOLERANCE
 

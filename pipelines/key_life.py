@@ -16,9 +16,9 @@ from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
 from pipelines.iso_days import utc_day
 from pipelines.keyring import NOISE_DAYS, KeyAge, Keyring, deadline
-from pipelines.loop import OPEN, VERIFY
 from pipelines.run import Ended, begun, name_of, place_of
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
 from transforms.privacy.times import Zone

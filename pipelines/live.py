@@ -19,14 +19,16 @@ from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.iso_days import utc_day
 from pipelines.journal import Journal
 from pipelines.key_life import KeyLife
-from pipelines.loop import OPEN, run_batch
+from pipelines.loop import run_batch
 from pipelines.planning import begin_afresh_without_keys
 from pipelines.publication import finish_pending, release_due
 from pipelines.reading import write_letters
 from pipelines.replay import job_of, with_lookups
 from pipelines.run import Run, Summary, begun
 from pipelines.watch import Watch, watched
-from pipelines.work_store import Transaction, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_transaction import Transaction
+from pipelines.work_values import OPEN
 from schemas.chunks import ArrivalSpan
 from schemas.policy import PrivacyPolicy
 from transforms.privacy.times import HOUR, Zone

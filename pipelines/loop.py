@@ -17,7 +17,9 @@ from pipelines.crash_points import crash_point
 from pipelines.exchange import Exchange, ExchangedLookups
 from pipelines.graph import release_tallies, tally_events
 from pipelines.keys import KeyringAt
-from pipelines.work_store import Transaction, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_transaction import Transaction
+from pipelines.work_values import OPEN, VERIFY
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, Tally, WindowKey
 from schemas.policy import PrivacyPolicy
@@ -27,7 +29,6 @@ from transforms.erasure import without_erased
 from transforms.keys import OpensKeys
 from transforms.tally import SealTallies, merge, open_tally
 
-OPEN, VERIFY = "open", "verify"
 Move = Callable[[Transaction, Sequence[ArrivalSpan]], None]
 
 

@@ -15,9 +15,9 @@ from prometheus_client.metrics_core import Metric
 
 from pipelines.calendar_windows import DAY, day_of, number_at, since_day, window_key
 from pipelines.keyring import Keyring
-from pipelines.loop import OPEN
 from pipelines.report import conservation
 from pipelines.run import Run, place_of
+from pipelines.work_values import OPEN
 from schemas.rejects import Reason
 from transforms.privacy.times import HOUR
 

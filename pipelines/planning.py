@@ -15,9 +15,9 @@ from cryptography.exceptions import InvalidTag
 from pipelines import inputs
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
 from pipelines.keyring import Keyring, KeyringError
-from pipelines.loop import OPEN, VERIFY
 from pipelines.run import Begun, Planned, Run, begun, place_of
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from transforms.tally import open_tally
 

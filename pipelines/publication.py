@@ -11,11 +11,11 @@ from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
 from pipelines.crash_points import crash_point
 from pipelines.key_life import GIVEN_UP
 from pipelines.keyring import Keyring
-from pipelines.loop import OPEN, release_windows
+from pipelines.loop import release_windows
 from pipelines.run import Run, name_of, place_of
 from pipelines.table_history import tallied_since
 from pipelines.verification import covers
-from pipelines.work_store import PendingSeal
+from pipelines.work_values import OPEN, PendingSeal
 from schemas.counts import WindowKey
 from schemas.policy import Table
 

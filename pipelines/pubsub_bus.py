@@ -22,7 +22,7 @@ from pipelines.bus import BusBatch, BusError, Limits
 from pipelines.pubsub_bus_client import PATIENCE, Pull, ask, connect
 from pipelines.pubsub_bus_clock import PullClock
 from pipelines.pubsub_bus_leases import Leases
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk, Wrapping
 
 _NAME = re.compile(r"projects/[^/\s]+/subscriptions/([^/\s]+)")

@@ -15,10 +15,12 @@ from pipelines.configuration import SourceConfig
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.inputs import InputError
-from pipelines.loop import OPEN, run_batch
+from pipelines.loop import run_batch
 from pipelines.progress import Step, Told
 from pipelines.run import Begun, Planned, Run
-from pipelines.work_store import Position, Transaction, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_transaction import Transaction
+from pipelines.work_values import OPEN, Position
 from schemas.chunks import ArrivalSpan
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import GRACE

@@ -14,7 +14,7 @@ from pipelines.held import name_held
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
 from pipelines.keys import KeyringAt
-from pipelines.loop import OPEN, VERIFY, Job
+from pipelines.loop import Job
 from pipelines.opening import load_public
 from pipelines.planning import Request, begin, begin_afresh_without_keys, chosen_sources, plan
 from pipelines.progress import Step, Told, tell_nobody
@@ -23,6 +23,7 @@ from pipelines.reading import archive, read_all, write_letters
 from pipelines.run import Run, Summary, end
 from pipelines.verification import verify
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, VERIFY
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
 from schemas.wire import ADAPTERS

@@ -9,7 +9,9 @@ from pipelines.configuration import Deployment
 from pipelines.counts_rows import LedgerRow
 from pipelines.counts_store import CountsStore
 from pipelines.loop import Job
-from pipelines.work_store import Position, Transaction, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_transaction import Transaction
+from pipelines.work_values import Position
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import Zone

@@ -8,10 +8,10 @@ from pipelines.calendar_windows import day_number
 from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
 from pipelines.key_life import KeyLife
-from pipelines.loop import OPEN
 from pipelines.report import named
 from pipelines.terminal import say, show_table
-from pipelines.work_store import Clock, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, Clock
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
 from transforms.privacy.times import HOUR, Zone, publication_time

@@ -13,9 +13,9 @@ from blake3 import blake3
 
 from pipelines.calendar_windows import day_of
 from pipelines.configuration import ConfigurationError
-from pipelines.loop import OPEN, VERIFY
 from pipelines.run import Run, place_of
 from pipelines.verification import read_again_from
+from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import window_name

@@ -5,8 +5,9 @@ from typing import Optional, Sequence
 from pipelines.calendar_windows import Feed, day_number, day_of, number_at, since_day
 from pipelines.counts_rows import LedgerRow, rows_hash
 from pipelines.keyring import Keyring, NoiseKeyGone
-from pipelines.loop import OPEN, VERIFY, release_windows
+from pipelines.loop import release_windows
 from pipelines.run import Begun, Run, name_of, place_of
+from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import publication_time, window_name

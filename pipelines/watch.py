@@ -7,12 +7,12 @@ from typing import Callable, Iterator, Optional
 
 from pipelines.configuration import ListensAt
 from pipelines.health import Health
-from pipelines.loop import OPEN
 from pipelines.metrics import Work, page
 from pipelines.metrics_server import served
 from pipelines.run import Run
 from pipelines.supervisor import Supervisor
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN
 
 EVERY = 300.0  # seconds: the page is made anew at most so often, however often it is asked for
 

@@ -63,8 +63,8 @@ def shred(run: Invocation, month: str, purpose: str, *, yes: bool) -> int:
 
 def _void_open_windows(run: Invocation, counts: CountsStore, month: str) -> int:
     """What can no longer be read, or drawn noise for, is never published: the ledger says so before the key goes."""
-    from pipelines.loop import OPEN  # noqa: PLC0415 - the engine takes seconds to import
-    from pipelines.work_store import WorkStore  # noqa: PLC0415
+    from pipelines.work_store import WorkStore  # noqa: PLC0415 - the engine takes seconds to import
+    from pipelines.work_values import OPEN  # noqa: PLC0415
 
     deployment = run.deployment()
     policy = run.policy(deployment)

@@ -16,7 +16,7 @@ from pipelines import pubsub_bus_client
 from pipelines.bus import BusError, Limits
 from pipelines.pubsub_bus import PubsubBus
 from pipelines.pubsub_bus_clock import LONGEST_LEASE
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk
 from schemas.wire import ADAPTERS
 from schemas.wire.adapter import Context

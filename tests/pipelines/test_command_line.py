@@ -16,7 +16,7 @@ from command_words import commands, faults
 
 from pipelines.configuration import ConfigurationError
 from pipelines.invocation import guarded
-from pipelines.work_store import HeldByAnotherError
+from pipelines.work_values import HeldByAnotherError
 
 ROOT = Path(__file__).parent.parent.parent
 HELP = """

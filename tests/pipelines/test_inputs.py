@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines import inputs
 from pipelines.inputs import InputError, batches, refuse_unreadable, standing
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from transforms.messages import lines_of
 
 KEY = bytes(range(32))

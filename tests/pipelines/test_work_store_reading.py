@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from pipelines.work_store import HeldByAnotherError, Position, WorkStore, WorkStoreError
+from pipelines.work_store import WorkStore
+from pipelines.work_values import HeldByAnotherError, Position, WorkStoreError
 from tests.support.replaying import begun, checkouts, deployment, write
 
 START = Position("a", 7, b"head", done=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Producer
 
 from pipelines.bus import Bus, BusBatch, Gap, Limits
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 
 POLL = Limits(seconds=0.2)
 

@@ -14,7 +14,8 @@ from pipelines.configuration import capabilities, load
 from pipelines.counts_opening import open_counts
 from pipelines.initialise import init
 from pipelines.replay import Request, Summary, replay
-from pipelines.work_store import Position, WorkStore
+from pipelines.work_store import WorkStore
+from pipelines.work_values import Position
 from schemas.policy_compiler import compile_policy
 
 DAY = 86_400_000

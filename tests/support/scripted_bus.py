@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from pipelines.bus import BusBatch, Limits
-from pipelines.work_store import Position
+from pipelines.work_values import Position
 from schemas.chunks import RawChunk, Wrapping
 from transforms.privacy.times import GRACE
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rowwise import geometric, no_noise, whole_job
 
 from pipelines.keys import KeyringAt
-from pipelines.loop import OPEN, Job, build_release_graph, build_tally_graph, pipeline, release_windows, run_batch
-from pipelines.work_store import Position, WorkStore
+from pipelines.loop import Job, build_release_graph, build_tally_graph, pipeline, release_windows, run_batch
+from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, Position
 from schemas.chunks import ArrivalSpan, RawChunk
 from schemas.counts import ReleasedTable, SealedTally, Tally
 from schemas.generalized import CellBatch
