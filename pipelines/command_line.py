@@ -125,13 +125,24 @@ def init(
         Optional[Path],
         typer.Option(metavar="DIR", help="A `carrel sample` folder.", show_default="archive/ in the deployment"),
     ] = None,
+    counts_store: Annotated[
+        str, typer.Option(metavar="STORE", help="A file, postgresql://USER@HOST/DATABASE or parquet:DIR.")
+    ] = "counts.db",
 ) -> None:
     """Write a commented deployment with its keys and stores."""
 
     def work(_: Invocation) -> int:
         from pipelines.commands import deploying  # noqa: PLC0415
 
-        return deploying.init(directory, size=size, preset=preset, sources=names, secrets=secrets, logs=logs)
+        return deploying.init(
+            directory,
+            size=size,
+            preset=preset,
+            sources=names,
+            secrets=secrets,
+            logs=logs,
+            counts_store=counts_store,
+        )
 
     guarded(context, work)
 

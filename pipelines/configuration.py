@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from typing import Any, Dict, List, Mapping, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -185,7 +185,7 @@ def load(path: Path) -> Deployment:
         keyring=at(file.keyring),
         recipient=at(file.recipient),
         work_store=at(file.work_store),
-        counts_store=_counts_store(file.counts_store, at),
+        counts_store=counts_store_at(file.counts_store, directory),
         dead_letters=at(file.dead_letters),
         sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
         metrics=_metrics(file.metrics),
@@ -200,9 +200,14 @@ def _at(directory: Path, name: str) -> Path:
         raise ConfigurationError(message) from None
 
 
-def _counts_store(text: str, at: Callable[[str], Path]) -> CountsAddress:
+def counts_store_at(text: str, directory: Path) -> CountsAddress:
+    """What `counts_store` says in the deployment of a folder.
+
+    Raises:
+      ConfigurationError: no path and no address, or one with a password.
+    """
     try:
-        return counts_address(text, at)
+        return counts_address(text, lambda name: _at(directory, name))
     except AddressError as error:
         message = f"counts_store: {error}"
         raise ConfigurationError(message) from None

@@ -3,6 +3,7 @@
 Tables and columns are those of SQLite. A text column sorts by code point, as there.
 """
 
+import logging
 import secrets
 import threading
 from contextlib import contextmanager, suppress
@@ -108,6 +109,7 @@ class PostgresDatabase:
             raise
 
     def _connect(self) -> _Connection:
+        logging.getLogger("psycopg").disabled = True  # it repeats the server's text, which may quote a value
         return psycopg.connect(
             self._address,
             autocommit=True,
@@ -209,8 +211,12 @@ class _Session:
         return self._connection.execute(query.replace("?", "%s").encode(), values).fetchall()
 
     def write(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
+        text = statement.replace("?", "%s").encode()
+        if len(rows) == 1:  # its fault keeps its code, which a pipeline loses when the session ends
+            self._connection.execute(text, rows[0])
+            return
         with self._connection.cursor() as cursor:
-            cursor.executemany(statement.replace("?", "%s").encode(), rows)
+            cursor.executemany(text, rows)
 
 
 def _said(error: psycopg.Error) -> str:

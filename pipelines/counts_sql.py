@@ -14,6 +14,7 @@ from pipelines.counts_rows import (
     release_id,
 )
 from pipelines.counts_rules import NOT_BEGUN, iso, missing_rows, names_twice, stays, void_row
+from pipelines.crash_points import crash_point
 from schemas.counts import ReleasedTable, WindowKey
 
 
@@ -130,6 +131,7 @@ class SqlCounts:
                 return "differs"
             if missing:
                 session.write(_INSERT_COUNT, [astuple(row) for row in missing])
+            crash_point("rows-inserted")
             if entry.state != "sealed":
                 session.write(_SEAL, [where])
         return "sealed"

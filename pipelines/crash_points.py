@@ -19,6 +19,7 @@ LABELS = (
     "keys-destroyed",
 )
 LIVE_ONLY = ("batch-acknowledged",)
+STORE_ONLY = ("rows-inserted",)  # before they are sealed
 _passed: Counter[str] = Counter()
 
 

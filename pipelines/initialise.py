@@ -94,6 +94,7 @@ def init(
     sources: Sequence[str] = ("carrel-event",),
     secrets: Optional[Path] = None,
     logs: Optional[Path] = None,
+    counts_store: str = "counts.db",
 ) -> None:
     """Write a deployment directory, a keyring and the officer's key pair.
 
@@ -103,6 +104,7 @@ def init(
       sources: adapters to read; the others are written as comments.
       secrets: where keyring and private key go; by default outside the deployment and its backups.
       logs: a `carrel sample` folder; by default archives are looked for in the deployment's `archive`.
+      counts_store: path of a SQLite file, or the address of another store.
 
     Raises:
       ConfigurationError: something is there already, or an unknown choice.
@@ -135,7 +137,7 @@ def init(
         keyring.mkdir(mode=0o700, parents=True, exist_ok=True)
         keyring.chmod(0o700)
         generate_recipient(hidden / "recipient.key", directory / "recipient.pub")
-        (directory / "carrel.toml").write_text("\n".join(_configuration(sources, shown, base)) + "\n")
+        (directory / "carrel.toml").write_text("\n".join(_configuration(sources, shown, base, counts_store)) + "\n")
         (directory / "policy.toml").write_text("\n".join(_policy(tables, size, preset, sources)) + "\n")
     except OSError as error:
         message = f"{directory}: cannot be written ({error.strerror}); name a folder that you may write to"
@@ -158,14 +160,14 @@ def _outside(directory: Path) -> Path:
     return data / "carrel" / f"{directory.absolute().name}-{tag}"
 
 
-def _configuration(sources: Sequence[str], keyring: str, base: str) -> Iterator[str]:
+def _configuration(sources: Sequence[str], keyring: str, base: str, counts_store: str) -> Iterator[str]:
     yield "# Where things lie. Paths are relative to this file."
     yield 'tenant = "example"            # whose counts these are; part of every key'
     yield 'policy = "policy.toml"'
     yield 'recipient = "recipient.pub"   # rejects are sealed to it; the private key is the officer\'s'
     yield f"keyring = {_quoted(keyring)}"
     yield 'work_store = "work.db"        # open tallies and positions: restricted'
-    yield 'counts_store = "counts.db"    # released counts and the ledger: for analysts'
+    yield f"counts_store = {_quoted(counts_store)}    # released counts and the ledger: for analysts"
     yield 'dead_letters = "dead-letters"'
     for name in ADAPTERS:
         yield ""

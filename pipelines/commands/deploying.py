@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Optional
 
 from pipelines import initialise
-from pipelines.configuration import Deployment, load
+from pipelines.configuration import Deployment, counts_store_at, load
+from pipelines.counts_address import PARQUET
 from pipelines.counts_opening import open_counts
 from pipelines.invocation import DONE, Invocation, UsageError
 from pipelines.keyring import Keyring
@@ -31,10 +32,28 @@ def sample(directory: Path, *, patrons: int, days: int, seed: int, sources: str)
 
 
 def init(
-    directory: Path, *, size: str, preset: str, sources: str, secrets: Optional[Path], logs: Optional[Path]
+    directory: Path,
+    *,
+    size: str,
+    preset: str,
+    sources: str,
+    secrets: Optional[Path],
+    logs: Optional[Path],
+    counts_store: str,
 ) -> int:
-    """Write a deployment."""
-    initialise.init(directory, size=size, preset=preset, sources=sources.split(","), secrets=secrets, logs=logs)
+    """Write a deployment; a store elsewhere is made first, so that nothing is written where it cannot be reached."""
+    address = counts_store_at(counts_store, directory.absolute())
+    if isinstance(address, str) and not address.startswith(PARQUET):
+        open_counts(address, create=True).close()
+    initialise.init(
+        directory,
+        size=size,
+        preset=preset,
+        sources=sources.split(","),
+        secrets=secrets,
+        logs=logs,
+        counts_store=counts_store,
+    )
     deployment = load(directory / "carrel.toml")
     open_counts(deployment.counts_store, create=True).close()
     hidden = os.path.normpath(deployment.keyring.parent)

@@ -150,3 +150,36 @@ def test_capabilities_say_what_sources_fill_and_which_policy_codes_their_maps_na
 def test_labels_come_from_the_policy(write):
     assert labels(load(write(TOP + SOURCE, policy='[labels.branch]\nB01 = "Main"\n'))) == {"branch": {"B01": "Main"}}
     assert labels(load(write(TOP + SOURCE))) == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://reader@db.example/library?sslmode=verify-full", "postgresql:///?service=library"],
+)
+def test_a_counts_store_elsewhere_is_named_by_its_address(write, address):
+    assert load(write(f"counts_store = {json.dumps(address)}\n" + TOP + SOURCE)).counts_store == address
+
+
+def test_a_folder_of_counts_is_relative_to_the_file(write, tmp_path):
+    assert load(write('counts_store = "parquet:counts"\n' + TOP + SOURCE)).counts_store == f"parquet:{tmp_path}/counts"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgresql://reader:tulip@db.example/library", "holds a password"),
+        ("postgresql://reader:@db.example/library", "holds a password"),
+        ("postgresql://reader@db.example/library?password=tulip", "holds a password"),
+        ("postgresql://db.example/library?sslmode=require&PASSWORD=tulip", "holds a password"),
+        ("postgresql://[tulip/library", "well-formed"),
+        ("postgresql:tulip", "need postgresql://"),
+        ("mysql://tulip@db.example/library", "begins with postgresql:"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_line_that_quotes_nothing_of_it(write, address, said):
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        load(write(f"counts_store = {json.dumps(address)}\n" + TOP + SOURCE))
+
+    assert "\n" not in str(raised.value)
+    assert "tulip" not in str(raised.value)
+    assert str(raised.value).startswith("counts_store: ")
