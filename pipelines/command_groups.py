@@ -25,7 +25,11 @@ deadletters = _group(
     "carrel deadletters purge --older-than 14",
 )
 keys = _group("The keyring: list, rotate, shred.", "carrel keys list", "carrel keys rotate --month 2026-06")
-sources = _group("What the sources' contracts name.", "carrel sources list --fields")
+sources = _group(
+    "The sources: what their contracts name; read on after one was stopped.",
+    "carrel sources list --fields",
+    "carrel sources resume folio",
+)
 
 
 @deadletters.command("list", epilog=examples("carrel deadletters list", "carrel deadletters list --json"))
@@ -131,5 +135,27 @@ def _list_sources(
         from pipelines.commands import sources as contracts  # noqa: PLC0415
 
         return contracts.list_sources(fields=fields, as_json=as_json)
+
+    guarded(context, work)
+
+
+@sources.command("resume", epilog=examples("carrel sources resume folio", "carrel sources resume folio --accept"))
+def _resume_source(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The source, as in carrel.toml.", show_default=False)],
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Take what it refuses as dead letters for one hour, however many.")
+    ] = False,
+) -> None:
+    """Read a source on that was stopped because it refused too much.
+
+    Mend the cause first: what it sent since then was kept by its bus and is read as if nothing had been. Stop
+    carrel live before, start it after.
+    """
+
+    def work(run: Invocation) -> int:
+        from pipelines.commands import sources as contracts  # noqa: PLC0415
+
+        return contracts.resume_source(run, name, accept=accept)
 
     guarded(context, work)

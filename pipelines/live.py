@@ -6,10 +6,11 @@ transaction, acknowledges after it, and releases what is due. Killed anywhere, i
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Callable, Mapping, Optional, Sequence
 
 from pipelines import table_history
+from pipelines.breaker import LIVE, BreakerOpenError, judge, open_breaker, open_reason
 from pipelines.bus import Bus, BusBatch, Limits
 from pipelines.buses import open_buses
 from pipelines.configuration import ConfigurationError, Deployment
@@ -19,7 +20,7 @@ from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.iso_days import utc_day
 from pipelines.journal import Journal
 from pipelines.key_life import KeyLife
-from pipelines.loop import run_batch
+from pipelines.loop import Totals, run_batch
 from pipelines.planning import begin_afresh_without_keys
 from pipelines.publication import finish_pending, release_due
 from pipelines.reading import write_letters
@@ -44,6 +45,7 @@ class Live:
       run: stores, policy, sources; its job's clock is set anew for each batch.
       buses: source name -> its bus.
       now: the wall clock, ms UTC.
+      stopped: sources whose breaker is open: their buses are not read and keep what comes.
     """
 
     run: Run
@@ -53,6 +55,7 @@ class Live:
     watch: Watch
     now: Callable[[], int]
     limits: Limits
+    stopped: set[str] = field(default_factory=set)
 
     def go_on(self, stopping: Callable[[], bool]) -> None:
         """Take, commit, acknowledge and release until told to stop; the step in work is finished first.
@@ -64,13 +67,19 @@ class Live:
         finish_pending(self.run)
         write_letters(self.run.store, self.letters, self.run.job.day)
         self._release(self.buses)
+        for source in self.buses:
+            if reason := open_reason(self.run.store, source):
+                self._stop_reading(source, reason)
         while not stopping():
             self.step()
 
     def step(self) -> None:
         """One round over all buses, and the releases that it makes due."""
         self._at_this_time()
-        moved = [source for source, bus in self.buses.items() if self._take(source, bus)]
+        reading = {source: bus for source, bus in self.buses.items() if source not in self.stopped}
+        if not reading:
+            time.sleep(self.limits.seconds)  # as long as a bus would wait
+        moved = [source for source, bus in reading.items() if self._take(source, bus)]
         if moved:
             self._release(moved)
         self.watch.round_done(self.run)
@@ -89,7 +98,12 @@ class Live:
         began = time.monotonic()
         before = self.run.store.clock(OPEN, source).clock or 0
         clock = self._clock(source, bus, batch)
-        self._commit(source, batch, clock)
+        try:
+            self._commit(source, batch, clock)
+        except BreakerOpenError as error:
+            open_breaker(self.run.store, LIVE, error, window=self.run.job.now // HOUR)
+            self._stop_reading(source, error.reason)
+            return False
         bus.ack(batch)
         crash_point("batch-acknowledged")
         write_letters(self.run.store, self.letters, self.run.job.day)
@@ -97,6 +111,12 @@ class Live:
         for gap in batch.gaps:
             self.journal.note("gap_found", source=source, part=gap.part)
         return bool(batch.gaps) or (clock is not None and clock // HOUR > before // HOUR)
+
+    def _stop_reading(self, source: str, reason: str) -> None:
+        """The others go on; what this one was given goes back to its bus."""
+        self.stopped.add(source)
+        self.buses[source].close()
+        self.journal.note("breaker_open", source=source, reason=reason)
 
     def _is_news(self, source: str, batch: BusBatch) -> bool:
         """Whether a proof is worth a write: it passes an hour, or a minute has gone."""
@@ -109,8 +129,9 @@ class Live:
     def _commit(self, source: str, batch: BusBatch, clock: Optional[int]) -> None:
         now, store = self.run.job.now, self.run.store
 
-        def move(transaction: Transaction, spans: Sequence[ArrivalSpan]) -> None:
-            del spans  # a bus says itself how far its parts are
+        def move(transaction: Transaction, spans: Sequence[ArrivalSpan], counts: Totals) -> None:
+            # A bus says itself how far its parts are: spans move nothing here.
+            judge(store, transaction, LIVE, source, counts, spans, window=now // HOUR, now=now)
             for position in batch.positions:
                 transaction.advance(source, position)
             for part, proof in batch.proven.items():
@@ -127,7 +148,7 @@ class Live:
             )  # fmt: skip
         else:
             with store.transaction() as transaction:
-                move(transaction, ())
+                move(transaction, (), {})
 
     def _clock(self, source: str, bus: Bus, batch: BusBatch) -> Optional[int]:
         """The lowest clock of all parts after this batch; None while one of them has none."""
@@ -159,12 +180,15 @@ def live(
     stopping: Callable[[], bool],
     journal: Journal,
     limits: Limits,
-) -> None:
+) -> frozenset[str]:
     """Read the buses of a deployment until told to stop.
 
     Args:
       now: the wall clock, ms UTC.
       stopping: asked between two steps.
+
+    Returns:
+      The sources that were not read to the end, because they refuse too much.
 
     Raises:
       ConfigurationError, RetentionError, BusError, WorkStoreError, StoreError, KeyringError: one line each.
@@ -182,8 +206,10 @@ def live(
                     transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
             letters = DeadLetterDirectory(deployment.dead_letters)
             journal.note("live_started", sources=len(buses))
-            Live(with_lookups(run, tuple(buses)), buses, letters, journal, watch, now, limits).go_on(stopping)
+            loop = Live(with_lookups(run, tuple(buses)), buses, letters, journal, watch, now, limits)
+            loop.go_on(stopping)
             journal.note("live_stopped", sources=len(buses))
+            return frozenset(loop.stopped)
 
 
 def _name(store: WorkStore, source: str, batch: BusBatch) -> str:

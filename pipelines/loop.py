@@ -29,7 +29,8 @@ from transforms.erasure import without_erased
 from transforms.keys import OpensKeys
 from transforms.tally import SealTallies, merge, open_tally
 
-Move = Callable[[Transaction, Sequence[ArrivalSpan]], None]
+Totals = Mapping[tuple[str, str], int]
+Move = Callable[[Transaction, Sequence[ArrivalSpan], Totals], None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def run_batch(
       published: (table, window start) pairs that are in the ledger: no act is added to them.
       verifying: acts for published windows are kept apart, to be compared; else they are counted as closed.
       move: moves positions and clocks in the batch's transaction, given what the chunks say of arrival in their
-        order; or raises: then nothing of the batch is committed.
+        order, and the batch's conservation counts; or raises: then nothing of the batch is committed.
     """
     with Exchange(chunks=chunks, lookups=job.lookups) as given:
         root = pipeline()
@@ -118,7 +119,7 @@ def run_batch(
                 transaction.widen(lane, span)
             transaction.count(lane, counts)
         transaction.keep_rejects(batch_name, job.day, given.rejects)
-        move(transaction, given.spans)
+        move(transaction, given.spans, counts)
         crash_point("positions-advanced")
     crash_point("batch-committed")
 

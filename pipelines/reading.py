@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Callable, Optional, Sequence
 
 from pipelines import inputs
+from pipelines.breaker import REPLAY, BreakerOpenError, judge, open_breaker
 from pipelines.configuration import SourceConfig
 from pipelines.crash_points import crash_point
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.inputs import InputError
-from pipelines.loop import run_batch
+from pipelines.loop import Totals, run_batch
 from pipelines.progress import Step, Told
 from pipelines.run import Begun, Planned, Run
 from pipelines.work_store import WorkStore
@@ -36,6 +37,7 @@ class Archive:
     Attributes:
       clock: effective arrival of its last message, ms UTC; None as long as that is not known.
       floor: its first message may not have arrived before (ms UTC); None where anything may come.
+      began: when the run began that reads it, ms UTC.
     """
 
     source: SourceConfig
@@ -43,6 +45,7 @@ class Archive:
     standing: inputs.Standing
     clock: Optional[int] = None
     floor: Optional[int] = None
+    began: int = 0
     batches: Optional[Iterator[inputs.Batch]] = field(default=None, repr=False)
 
     def next_batch(self) -> inputs.Batch:
@@ -81,7 +84,8 @@ def archive(run: Run, begun: Begun, file: Planned) -> Optional[Archive]:
     clock = run.store.clock(OPEN, source.name).clock
     # What is read again, or because it was named, may begin before what was read of the source.
     floor = None if known or file.is_named or begun.afresh or clock is None else clock - GRACE
-    return Archive(source, Path(file.part), standing, known.clock if known and standing.at else None, floor)
+    reached = known.clock if known and standing.at else None
+    return Archive(source, Path(file.part), standing, reached, floor, begun.at)
 
 
 def read_all(
@@ -92,6 +96,9 @@ def read_all(
     Args:
       due: called when the clock of a source has moved: windows may be due.
       told: is told of each batch.
+
+    Raises:
+      BreakerOpenError: a source refuses too much; its files stand before the batch that did.
     """
 
     def read_on(one: Archive) -> bool:
@@ -148,23 +155,29 @@ def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
     place = f"{one.source.name}\0{part}\0{one.standing.at}\0{batch.end.at}\0{batch.done}\0{run.store.epoch}"
     position = Position(part, batch.end.at, batch.end.head, batch.done)
 
-    def move(transaction: Transaction, spans: Sequence[ArrivalSpan]) -> None:
+    def move(transaction: Transaction, spans: Sequence[ArrivalSpan], counts: Totals) -> None:
+        name, now = one.source.name, run.job.now
+        judge(run.store, transaction, REPLAY, name, counts, spans, window=one.began, now=now)
         accepted = position
         if one.source.ordered_by_arrival:
             accepted = one.in_order(position, spans)
             one.clock = accepted.clock
         transaction.advance(one.source.name, accepted)
 
-    run_batch(
-        run.job,
-        run.store,
-        source=one.source.name,
-        chunks=batch.chunks,
-        batch_name=hashlib.sha256(place.encode()).hexdigest()[:16],
-        published=run.published(),
-        verifying=True,
-        move=move,
-    )
+    try:
+        run_batch(
+            run.job,
+            run.store,
+            source=one.source.name,
+            chunks=batch.chunks,
+            batch_name=hashlib.sha256(place.encode()).hexdigest()[:16],
+            published=run.published(),
+            verifying=True,
+            move=move,
+        )
+    except BreakerOpenError as error:
+        open_breaker(run.store, REPLAY, error, window=one.began)
+        raise
     one.standing = batch.end
     if batch.done:
         one.batches = None  # and with it the open file

@@ -4,6 +4,7 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Mapping, Optional
 
+from pipelines.breaker import open_reason
 from pipelines.calendar_windows import day_number
 from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
@@ -61,6 +62,7 @@ def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> d
         held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
         pending = len(store.pending_seals())
+        breakers = {name: reason for name in clocks if (reason := open_reason(store, name))}
         keys = key_ages(deployment, now=now, end_of=KeyLife(deployment, policy, store, counts, now).end_of)
     states: Counter[str] = Counter(row.state for row in ledger.values())
     void = [row for row in ledger.values() if row.state == "void"]
@@ -77,6 +79,7 @@ def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> d
             }
             for name, clock in clocks.items()
         },
+        "breakers": breakers,
         "watermarks": _watermarks(deployment, policy, clocks),
         "windows": dict(sorted(states.items())),
         "held": {f"{key.table} {key.start}": rows // _FLOOR * _FLOOR for key, rows in held.items()},
@@ -95,6 +98,11 @@ def print_status(found: dict[str, Any]) -> None:
     clocks = [(name, *(of[column] for column in columns)) for name, of in found["sources"].items()]
     head = ("source", "read to", "hours behind", "complete from", "complete through")
     show_table(head, clocks, numbers=("hours behind",))
+    for name, reason in found["breakers"].items():
+        say(
+            f"STOPPED: {name} refuses too much to be read on, mostly {reason}; see the dead-letter runbook",
+            style="bold",
+        )
     say("windows: " + (", ".join(f"{state} {n}" for state, n in found["windows"].items()) or "none yet"))
     if found["pending_seals"]:
         say(f"frozen, not yet published: {found['pending_seals']}; the next replay finishes them", style="bold")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Optional, Sequence
 
-from pipelines.invocation import DONE, FINDING, Invocation, need_day
+from pipelines.breaker import BreakerOpenError
+from pipelines.invocation import DONE, FINDING, Invocation, need_day, say_error
 from pipelines.progress import progress
 from pipelines.replay import Request
 from pipelines.replay import replay as run_replay
@@ -27,8 +28,12 @@ def replay(
     deployment = run.deployment()
     policy = run.policy(deployment)
     request = Request(source, tuple(paths), complete_from, complete_through, backfill)
-    with progress(quiet=as_json) as told:
-        summary = run_replay(deployment, policy, request, now=run.now, told=told)
+    try:
+        with progress(quiet=as_json) as told:
+            summary = run_replay(deployment, policy, request, now=run.now, told=told)
+    except BreakerOpenError as error:
+        say_error(str(error))
+        return FINDING
     if as_json:
         say_json(summary_json(summary, policy))
     else:

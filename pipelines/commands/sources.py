@@ -1,9 +1,10 @@
-"""`carrel sources list`: which systems can be read, and every field that their contracts name."""
+"""`carrel sources list`: which systems can be read, and every field that their contracts name; `resume`: read on."""
 
-from pipelines.invocation import DONE
+from pipelines.invocation import DONE, Invocation, UsageError
 from pipelines.terminal import say, say_json, show_table
 from schemas.wire import ADAPTERS
 from schemas.wire.adapter import Adapter
+from transforms.privacy.times import HOUR
 
 _FIELD = ("message", "path", "use", "class", "note")
 _CLASSES = "classes: D direct, Q quasi-identifier, S sensitive, L linkage, T exact time, ok harmless once mapped"
@@ -26,6 +27,23 @@ def list_sources(*, fields: bool, as_json: bool) -> int:
             show_table(_FIELD, _fields(adapter), indent=2)
         say("")
         say(_CLASSES)
+    return DONE
+
+
+def resume_source(run: Invocation, name: str, *, accept: bool) -> int:
+    """Close a source's breaker; with `accept`, it refuses as much as it will for an hour."""
+    from pipelines.breaker import close_breaker  # noqa: PLC0415 - the engine takes seconds to import
+    from pipelines.work_store import WorkStore  # noqa: PLC0415
+
+    deployment = run.deployment()
+    if name not in (source.name for source in deployment.sources):
+        known = ", ".join(source.name for source in deployment.sources)
+        message = f"sources resume: no such source in {deployment.file.name}; there are {known}"
+        raise UsageError(message)
+    with WorkStore(deployment.work_store) as store:
+        reason = close_breaker(store, name, accepts_until=run.now + HOUR if accept else 0)
+    was = f"was stopped, mostly for {reason}" if reason else "was not stopped"
+    say(f"{name} {was}; " + ("for one hour its letters are taken, however many" if accept else "it is read on"))
     return DONE
 
 

@@ -67,7 +67,7 @@ def run_source(job, store, rules, lines, cut=0, name="batch"):
         batch_name=name,
         published=frozenset(),
         verifying=True,
-        move=lambda transaction, spans: transaction.advance(rules.name, Position("log", 1, b"", done=True)),
+        move=lambda transaction, *_: transaction.advance(rules.name, Position("log", 1, b"", done=True)),
     )
 
 
