@@ -1,4 +1,4 @@
-"""The work store: open tallies (sealed), positions, clocks and pending rejects, in one SQLite file.
+"""The work store: open tallies (sealed), positions, clocks and pending rejects, in SQLite or PostgreSQL.
 
 One writer at a time: a lock says who, an epoch in every transaction fences a writer that lost it.
 Everything a batch changes is one transaction, so that a kill loses the whole batch or nothing.
@@ -11,7 +11,7 @@ from typing import Iterator, Optional, Self
 from pipelines.work_database import WorkDatabase
 from pipelines.work_sqlite import SqliteWork
 from pipelines.work_transaction import Transaction
-from pipelines.work_values import NEVER, Clock, PendingSeal, Position, WorkStoreError
+from pipelines.work_values import NEVER, Clock, PendingSeal, Position, WorkAddress, WorkStoreError
 from schemas.counts import WindowKey
 from schemas.rejects import SealedReject
 from transforms.coders import ColumnsCoder
@@ -19,11 +19,19 @@ from transforms.coders import ColumnsCoder
 _RELEASED = ColumnsCoder("ReleasedTable")
 
 
+def _database(address: WorkAddress) -> WorkDatabase:
+    if isinstance(address, Path):
+        return SqliteWork(address)
+    from pipelines.work_postgres import PostgresWork  # noqa: PLC0415 - imported only where it is used
+
+    return PostgresWork(address)
+
+
 class WorkStore:
     """Exclusive access to one work store; use as a context manager.
 
     Args:
-      address: the path of a SQLite file.
+      address: the path of a SQLite file, or postgresql://USER@HOST/DATABASE.
       read_only: look at it as it stands at one moment, whoever holds it; nothing of it is changed, not even its
         epoch. A store that nobody has made yet is empty.
 
@@ -33,8 +41,8 @@ class WorkStore:
 
     epoch: int
 
-    def __init__(self, address: Path, *, read_only: bool = False) -> None:
-        self._database: WorkDatabase = SqliteWork(address)
+    def __init__(self, address: WorkAddress, *, read_only: bool = False) -> None:
+        self._database = _database(address)
         self._is_read_only = read_only
 
     def __enter__(self) -> Self:

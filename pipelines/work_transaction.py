@@ -3,8 +3,8 @@
 from types import TracebackType
 from typing import Iterable, Mapping, Optional, Self, Sequence
 
-from pipelines.work_database import WorkDatabase
-from pipelines.work_values import HeldByAnotherError, PendingSeal, Position
+from pipelines.work_database import Row, WorkDatabase
+from pipelines.work_values import HeldByAnotherError, PendingSeal, Position, WorkStoreError
 from schemas.chunks import ArrivalSpan
 from schemas.counts import SealedTally, WindowKey
 from schemas.rejects import SealedReject
@@ -19,6 +19,7 @@ class Transaction:
     def __init__(self, database: WorkDatabase, epoch: int) -> None:
         self._database = database
         self._epoch = epoch
+        self._is_broken = False
 
     def __enter__(self) -> Self:
         self._database.begin()
@@ -35,10 +36,13 @@ class Transaction:
         value: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if kind is None:
+        if kind is None and not self._is_broken:
             self._database.commit()
-        else:
-            self._database.rollback()
+            return
+        self._database.rollback()
+        if kind is None:
+            message = f"{self._database.name}: a part of this batch failed; nothing of it was kept, run again"
+            raise WorkStoreError(message)
 
     def _refuse_when_fenced(self) -> None:
         """From here to the end of this transaction nobody else can raise the epoch."""
@@ -48,7 +52,14 @@ class Transaction:
             raise HeldByAnotherError(message)
 
     def _change(self, statement: str, *values: object) -> int:
-        return self._database.change(statement, [values])
+        return self._change_all(statement, [values])
+
+    def _change_all(self, statement: str, rows: Iterable[Row]) -> int:
+        try:
+            return self._database.change(statement, rows)
+        except BaseException:
+            self._is_broken = True  # whoever goes on in spite of it must not commit the rest
+            raise
 
     def set_value(self, key: str, value: Optional[str]) -> None:
         """Remember or forget a named value."""
@@ -85,11 +96,11 @@ class Transaction:
 
     def forget_positions(self, source: str, parts: Iterable[str]) -> None:
         """Read these files from their beginning again."""
-        self._database.change("DELETE FROM positions WHERE source = ? AND part = ?", ((source, part) for part in parts))
+        self._change_all("DELETE FROM positions WHERE source = ? AND part = ?", ((source, part) for part in parts))
 
     def append(self, lane_of: Mapping[WindowKey, str], tallies: Sequence[SealedTally]) -> None:
         """Append sealed tallies, each to its window's lane."""
-        self._database.change(
+        self._change_all(
             "INSERT INTO tallies(lane, table_name, window_start, window_end, rows, blob) VALUES(?, ?, ?, ?, ?, ?)",
             ((lane_of[t.key], t.key.table, t.key.start, t.key.end, t.rows, t.blob) for t in tallies),
         )
@@ -127,7 +138,7 @@ class Transaction:
 
     def count(self, lane: str, counts: Mapping[tuple[str, str], int]) -> None:
         """Add conservation counts: (source, name) -> amount."""
-        self._database.change(
+        self._change_all(
             "INSERT INTO batches(lane, epoch, source, name, amount) VALUES(?, ?, ?, ?, ?)",
             ((lane, self._epoch, source, name, amount) for (source, name), amount in sorted(counts.items())),
         )
