@@ -50,12 +50,27 @@ def _open_letters(
     key: Annotated[Path, typer.Option(metavar="FILE", help="The officer's private key.")],
     output: Annotated[Path, typer.Option(metavar="FILE", help="A new file for the records; only you may read it.")],
 ) -> None:
-    """Open dead letters with the officer's private key; the opening is logged."""
+    """Open dead letters with the officer's private key; it is logged."""
 
     def work(run: Invocation) -> int:
         from pipelines.commands import dead_letters  # noqa: PLC0415
 
         return dead_letters.open_letters(run, key, output)
+
+    guarded(context, work)
+
+
+@deadletters.command("log", epilog=examples("carrel deadletters log", "carrel deadletters log --json"))
+def _show_log(context: typer.Context, as_json: Json = False) -> None:
+    """Show who opened letters when; refuses an altered log.
+
+    Keep the last hash elsewhere: it tells whether the whole log was made anew.
+    """
+
+    def work(run: Invocation) -> int:
+        from pipelines.commands import dead_letters  # noqa: PLC0415
+
+        return dead_letters.show_log(run, as_json=as_json)
 
     guarded(context, work)
 
@@ -147,7 +162,7 @@ def _resume_source(
         bool, typer.Option("--accept", help="Take what it refuses as dead letters for one hour, however many.")
     ] = False,
 ) -> None:
-    """Read a source on that was stopped because it refused too much.
+    """Read a source on that refused too much and was stopped.
 
     Mend the cause first: what it sent since then was kept by its bus and is read as if nothing had been. Stop
     carrel live before, start it after.

@@ -1,34 +1,32 @@
-"""The dead-letter directory: refused messages, sealed, one file a batch, and a log of who opened them when.
+"""The dead-letter directory: refused messages, sealed, one file a batch; which of them were redriven; who opened them.
 
 A line is the reject's clear part with the sealed bytes added at its end, so that the exact bytes the
-sealing is bound to can be cut out again. `access.log` is a hash chain: a changed or removed entry breaks
-it (a log cut at its end, or replaced whole, cannot be seen from inside the directory).
+sealing is bound to can be cut out again. Files never change: which of its lines were redriven is in one beside it.
 """
 
 import base64
 import binascii
-import fcntl
 import json
 import os
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
-from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
+from pipelines.access_log import Access, AccessLog
 from pipelines.iso_days import is_iso_day
 from schemas.rejects import SealedReject
 
-ACCESS_LOG = "access.log"
 Opener = Callable[[bytes, bytes, bytes], bytes]
+Wanted = Callable[["Letter"], bool]
 _BATCH = re.compile(r"[A-Za-z0-9._-]{1,160}")
 _FILE = re.compile(r"(\d{4}-\d{2}-\d{2})_([A-Za-z0-9._-]{1,160})(?:~\d+)?\.jsonl")
 _PARTIAL = re.compile(r"\.(\d{4}-\d{2}-\d{2})_.*\.partial")
 _SEALED = b',"sealed":"'
-_NO_ENTRY = "0" * 64
+_REDRIVEN = ".redriven"
 
 
 class DeadLetterError(ValueError):
@@ -37,12 +35,44 @@ class DeadLetterError(ValueError):
 
 @dataclass(frozen=True, order=True)
 class DeadLetterCount:
-    """How many dead letters there are of one day, source and reason: exact, for the operator's terminal."""
+    """How many dead letters there are of one day, source and reason: exact, for the operator's terminal.
+
+    Attributes:
+      redriven: how many of them were accepted since, and are kept until they are purged.
+    """
 
     day: str
     source: str
     reason: str
     letters: int
+    redriven: int = 0
+
+
+@dataclass(frozen=True, repr=False)
+class Letter:
+    """One line of a file.
+
+    Attributes:
+      file, number: where it is; lines are numbered from 1.
+      clear: the exact bytes that the sealing is bound to; fields: the same, read.
+      sealed: empty when the message was over the size limit and is not kept.
+    """
+
+    file: Path
+    number: int
+    day: str
+    clear: bytes
+    fields: dict[str, Any]
+    sealed: bytes
+    is_redriven: bool
+
+    def __repr__(self) -> str:
+        return "Letter(<sealed>)"
+
+    @property
+    def what(self) -> tuple[str, str]:
+        """Its source and reason."""
+        return self.fields["source"], self.fields["reason"]
 
 
 def _iso(day: str) -> str:
@@ -141,9 +171,10 @@ class DeadLetterDirectory:
         named = ((file, _FILE.fullmatch(file.name)) for file in found)
         return [(file, match[1], match[2]) for file, match in named if match]
 
-    def _letters(self) -> Iterator[tuple[str, bytes, dict[str, Any], bytes]]:
-        """Every line in file order: day, exact clear bytes, clear fields, sealed bytes."""
+    def _letters(self) -> Iterator[Letter]:
+        """Every line in file order."""
         for file, day, _ in self._files():
+            redriven = self._redriven(file)
             for number, line in enumerate(file.read_bytes().splitlines(), 1):
                 at = line.rfind(_SEALED)
                 try:
@@ -157,7 +188,16 @@ class DeadLetterDirectory:
                     sound = False
                 if not sound:
                     raise self._refused(file, number, "is not a dead letter")
-                yield day, clear, fields, sealed
+                yield Letter(file, number, day, clear, fields, sealed, number in redriven)
+
+    def _redriven(self, file: Path) -> frozenset[int]:
+        marks = file.with_suffix(_REDRIVEN)
+        try:
+            return frozenset(map(int, marks.read_text().split()))
+        except FileNotFoundError:
+            return frozenset()
+        except ValueError:
+            raise self._refused(marks, 1, "is not a list of line numbers") from None
 
     def _refused(self, file: Path, number: int, what: str) -> DeadLetterError:
         return DeadLetterError(f"dead letters {file}, line {number}: {what}; move the file away and look into it")
@@ -169,22 +209,27 @@ class DeadLetterDirectory:
           DeadLetterError: a line that this class did not write; the directory cannot be read.
         """
         try:
-            letters = self._letters()
-            counted = Counter((day, fields["source"], fields["reason"]) for day, _, fields, _ in letters)
+            counted: Counter[tuple[str, str, str]] = Counter()
+            redriven: Counter[tuple[str, str, str]] = Counter()
+            for letter in self._letters():
+                counted[(letter.day, *letter.what)] += 1
+                redriven[(letter.day, *letter.what)] += letter.is_redriven
         except OSError as error:
             raise self._explained(error) from None
-        return tuple(DeadLetterCount(*what, letters=letters) for what, letters in sorted(counted.items()))
+        return tuple(DeadLetterCount(*what, letters, redriven[what]) for what, letters in sorted(counted.items()))
 
     def clear_parts(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Every letter's clear part and how many bytes are sealed with it, in file order; opens none."""
         try:
-            for _, _, fields, sealed in self._letters():
-                yield fields, len(sealed)
+            for letter in self._letters():
+                yield letter.fields, len(letter.sealed)
         except OSError as error:
             raise self._explained(error) from None
 
-    def open(self, private_key: bytes, opener: Opener, *, day: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """Open every sealed letter, in file order.
+    def open(
+        self, private_key: bytes, opener: Opener, access: Access, wanted: Wanted = lambda _: True
+    ) -> Iterator[tuple[Letter, bytes]]:
+        """Open sealed letters, in file order.
 
         The access is logged before the first letter is opened, with the number of sealed letters there are.
         Letters without sealed bytes (over the size limit, not kept) are left out: there is nothing to open
@@ -193,46 +238,61 @@ class DeadLetterDirectory:
         Args:
           private_key: the recipient's, 32 bytes.
           opener: `(private key, clear, sealed) -> payload`; ValueError or InvalidTag when they do not fit.
-          day: civil day of the opening, YYYY-MM-DD, for the log.
+          access: who does what, for the log.
+          wanted: which letters; all by default.
 
         Yields:
-          The clear part, now known to be the one that was sealed, and the message's bytes.
+          The letter, its clear part now known to be the one that was sealed, and the message's bytes.
 
         Raises:
-          DeadLetterError: a forged or swapped line, an altered log, a directory that cannot be used.
+          AccessLogError: the log was altered.
+          DeadLetterError: a forged or swapped line, a directory that cannot be used.
         """
         try:
             # Twice over the files rather than all letters in memory; the log comes before the first letter.
-            self._log(_iso(day), "open", sum(1 for *_, sealed in self._letters() if sealed))
-            at = 0
-            for _, clear, fields, sealed in self._letters():
-                if sealed:
-                    at += 1
-                    yield fields, self._opened(at, opener, private_key, clear, sealed)
+            counted = Counter(letter.what for letter in self._letters() if letter.sealed and wanted(letter))
+            if self._path.is_dir():
+                AccessLog(self._path).add(access, counted)
+            for letter in self._letters():
+                if letter.sealed and wanted(letter):
+                    yield letter, self._opened(opener, private_key, letter)
         except OSError as error:
             raise self._explained(error) from None
 
-    def _opened(self, at: int, opener: Opener, private_key: bytes, clear: bytes, sealed: bytes) -> bytes:
+    def _opened(self, opener: Opener, private_key: bytes, letter: Letter) -> bytes:
         try:
-            return opener(private_key, clear, sealed)
+            return opener(private_key, letter.clear, letter.sealed)
         except (ValueError, InvalidTag):
             message = (
-                f"dead letters {self._path}: sealed letter {at} does not open: wrong key, or its line was "
+                f"dead letters {letter.file}, line {letter.number}: does not open: wrong key, or its line was "
                 "altered; check the recipient key, then look into the file"
             )
             raise DeadLetterError(message) from None
+
+    def mark_redriven(self, letters: Iterable[Letter]) -> None:
+        """What these held is safe elsewhere; they stay until they are purged, and are not redriven again."""
+        files: dict[Path, set[int]] = {}
+        for letter in letters:
+            files.setdefault(letter.file, set()).add(letter.number)
+        try:
+            for file, numbers in sorted(files.items()):
+                lines = "".join(f"{number}\n" for number in sorted(numbers | self._redriven(file)))
+                self._put(file.with_suffix(_REDRIVEN).name, lines.encode())
+        except OSError as error:
+            raise self._explained(error) from None
 
     def purge(self, older_than_day: str) -> int:
         """Delete whole files of days before `older_than_day`, and unfinished ones.
 
         Returns:
-          How many files were deleted; `access.log` always stays.
+          How many files were deleted; the log of accesses always stays.
         """
         limit = _iso(older_than_day)
         gone = 0
         try:
             for file, day, _ in self._files():
                 if day < limit:
+                    file.with_suffix(_REDRIVEN).unlink(missing_ok=True)
                     file.unlink()
                     gone += 1
             if self._path.is_dir():
@@ -245,44 +305,3 @@ class DeadLetterDirectory:
         except OSError as error:
             raise self._explained(error) from None
         return gone
-
-    def check_access_log(self) -> int:
-        """Follow the hash chain of `access.log`.
-
-        Returns:
-          The number of entries; 0 without a log.
-
-        Raises:
-          DeadLetterError: the chain is broken.
-        """
-        try:
-            return self._follow((self._path / ACCESS_LOG).read_bytes())[0]
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            raise self._explained(error) from None
-
-    def _follow(self, log: bytes) -> tuple[int, str]:
-        """Check the chain; gives the number of entries and the hash that the next one names."""
-        previous, entries = _NO_ENTRY, 0
-        for line in log.splitlines(keepends=True):
-            try:
-                sound = line.endswith(b"\n") and json.loads(line)["previous"] == previous
-            except (ValueError, KeyError, TypeError):
-                sound = False
-            if not sound:
-                what = "the chain is broken; keep the file elsewhere and ask who changed it"
-                message = f"dead letters {self._path / ACCESS_LOG}: {what}"
-                raise DeadLetterError(message)
-            previous, entries = blake3(line).hexdigest(), entries + 1
-        return entries, previous
-
-    def _log(self, day: str, action: str, count: int) -> None:
-        """Append one entry; days, actions and numbers only, never content."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with os.fdopen(os.open(self._path / ACCESS_LOG, flags, 0o600), "r+b", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # two openings at once must not name the same predecessor
-            _, previous = self._follow(file.read())
-            entry = {"day": day, "action": action, "count": count, "previous": previous}
-            file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
-            os.fsync(file.fileno())

@@ -1,14 +1,16 @@
-"""`carrel deadletters list, open, purge`: what was refused, for the operator; what it held, for the officer."""
+"""`carrel deadletters list, open, log, purge`: what was refused, for the operator; what it held, for the officer."""
 
 import base64
 import datetime as dt
 import json
 import os
+import pwd
 from dataclasses import asdict, astuple
 from pathlib import Path
 
+from pipelines.access_log import Access, AccessLog, AccessLogError
 from pipelines.dead_letters import DeadLetterDirectory
-from pipelines.invocation import DONE, Invocation
+from pipelines.invocation import DONE, FINDING, Invocation, say_error
 from pipelines.iso_days import utc_day
 from pipelines.opening import load_private, open_reject
 from pipelines.terminal import say, say_json, show_table
@@ -21,7 +23,9 @@ def list_letters(run: Invocation, *, as_json: bool) -> int:
         say_json([asdict(one) for one in found])
         return DONE
     if found:
-        show_table(("day", "source", "reason", "letters"), map(astuple, found), numbers=("letters",))
+        show_table(
+            ("day", "source", "reason", "letters", "redriven"), map(astuple, found), numbers=("letters", "redriven")
+        )
     say(f"{sum(one.letters for one in found)} dead letters")
     return DONE
 
@@ -34,14 +38,40 @@ def open_letters(run: Invocation, key: Path, output: Path) -> int:
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as stream:
-            for clear, payload in letters.open(secret, open_reject, day=run.day):
-                record = {**clear, "payload": base64.b64encode(payload).decode()}
+            for letter, payload in letters.open(secret, open_reject, access(run, "open")):
+                record = {**letter.fields, "payload": base64.b64encode(payload).decode()}
                 stream.write(json.dumps(record, sort_keys=True) + "\n")
                 number += 1
     except BaseException:
         output.unlink()
         raise
     say(f"opened {number} dead letters into {output}: whole patron records, delete it the same day")
+    return DONE
+
+
+def access(run: Invocation, action: str) -> Access:
+    """What the log says of this run."""
+    try:
+        who = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        who = f"uid {os.getuid()}"
+    return Access(who, dt.datetime.fromtimestamp(run.now / 1000, dt.UTC).strftime("%Y-%m-%dT%HZ"), action)
+
+
+def show_log(run: Invocation, *, as_json: bool) -> int:
+    """Check who opened letters when, and show it; a finding when the log was altered."""
+    try:
+        chain = AccessLog(run.deployment().dead_letters).check()
+    except AccessLogError as error:
+        say_error(str(error))
+        return FINDING
+    if as_json:
+        say_json({"entries": chain.entries, "end": chain.end})
+        return DONE
+    if chain.entries:
+        lines = [tuple(entry[name] for name in ("hour", "who", "action", "count")) for entry in chain.entries]
+        show_table(("hour", "who", "action", "letters"), lines, numbers=("letters",))
+    say(f"{len(chain.entries)} accesses, no gap; last hash {chain.end}")
     return DONE
 
 

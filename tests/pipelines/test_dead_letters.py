@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from pipelines.access_log import Access, AccessLog, AccessLogError
 from pipelines.dead_letters import DeadLetterDirectory, DeadLetterError
 from schemas.rejects import SealedReject
 
 KEY = bytes(range(7, 39))
+ACCESS = Access("officer", "2026-03-05T14Z", "open")
 
 
 def _seal(clear: bytes, payload: bytes) -> bytes:
@@ -135,51 +137,92 @@ def test_the_list_counts_by_day_source_and_reason(letters: DeadLetterDirectory) 
 def test_opening_gives_exact_bytes_and_is_logged_without_content(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     for _ in range(2):
-        opened = list(letters.open(KEY, _opener, day="2026-03-05"))
-        assert [(clear["reason"], payload) for clear, payload in opened] == [
+        opened = list(letters.open(KEY, _opener, ACCESS))
+        assert [(letter.fields["reason"], payload) for letter, payload in opened] == [
             ("not_json", b"\x00one\n"),
             ("gap", b"two"),
         ]
-        assert "sealed" not in opened[0][0]
+        assert "sealed" not in opened[0][0].fields
     log = tmp_path / "dead" / "access.log"
     first, second = [json.loads(line) for line in log.read_text().splitlines()]
-    assert (first["day"], first["action"], first["count"], first["previous"]) == (
-        "2026-03-05",
-        "open",
-        2,
-        "0" * 64,
-    )
+    assert first == {
+        "hour": "2026-03-05T14Z", "who": "officer", "action": "open", "count": 2,
+        "letters": [["ils", "gap", 1], ["ils", "not_json", 1]], "previous": "0" * 64,
+    }  # fmt: skip
     assert second["previous"] == blake3(log.read_bytes().splitlines(keepends=True)[0]).hexdigest()
-    assert set(first) == {"day", "action", "count", "previous"}
     assert log.stat().st_mode & 0o777 == 0o600
-    assert letters.check_access_log() == 2
+    assert len(AccessLog(tmp_path / "dead").check().entries) == 2
 
 
-def test_the_access_is_logged_before_the_first_letter_is_seen(letters: DeadLetterDirectory) -> None:
+def test_the_access_is_logged_before_the_first_letter_is_seen(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     letters.write("a", "2026-03-01", REJECTS)
-    opening = letters.open(KEY, _opener, day="2026-03-05")
+    opening = letters.open(KEY, _opener, ACCESS)
     next(opening)
-    assert letters.check_access_log() == 1
+    assert len(AccessLog(tmp_path / "dead").check().entries) == 1
 
 
-@pytest.mark.parametrize("change", ["edit", "remove", "tear", "garbage"])
-def test_an_altered_access_log_stops_opening(letters: DeadLetterDirectory, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("edit", "chain is broken"),
+        ("remove", "chain is broken"),
+        ("tear", "chain is broken"),
+        ("garbage", "chain is broken"),
+        ("cut", "missing at its end"),
+        ("empty", "missing at its end"),
+        ("no note", "missing at its end"),
+        ("bad note", "missing at its end"),
+    ],
+)
+def test_an_altered_access_log_stops_opening(
+    letters: DeadLetterDirectory, tmp_path: Path, change: str, said: str
+) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     for _ in range(3):
-        list(letters.open(KEY, _opener, day="2026-03-05"))
-    log = tmp_path / "dead" / "access.log"
+        list(letters.open(KEY, _opener, ACCESS))
+    log, note = tmp_path / "dead" / "access.log", tmp_path / "dead" / "access.end"
     lines = log.read_bytes().splitlines(keepends=True)
     changed = {
         "edit": [lines[0].replace(b"05", b"04"), *lines[1:]],
         "remove": lines[1:],
         "tear": [*lines[:2], lines[2][:-1]],
         "garbage": [*lines, b"[]\n"],
-    }[change]
+        "cut": lines[:2],
+        "empty": [],
+    }.get(change, lines)
     log.write_bytes(b"".join(changed))
-    with pytest.raises(DeadLetterError, match="chain is broken"):
-        letters.check_access_log()
-    with pytest.raises(DeadLetterError, match="chain is broken"):
-        next(letters.open(KEY, _opener, day="2026-03-05"))
+    if change == "no note":
+        note.unlink()
+    if change == "bad note":
+        note.write_text("{}")
+    with pytest.raises(AccessLogError, match=said):
+        AccessLog(tmp_path / "dead").check()
+    with pytest.raises(AccessLogError, match=said):
+        next(letters.open(KEY, _opener, ACCESS))
+
+
+def test_a_kill_between_entry_and_note_is_no_alteration(letters: DeadLetterDirectory, tmp_path: Path) -> None:
+    letters.write("a", "2026-03-01", REJECTS)
+    note = tmp_path / "dead" / "access.end"
+    list(letters.open(KEY, _opener, ACCESS))
+    before = note.read_bytes()
+    list(letters.open(KEY, _opener, ACCESS))
+    note.write_bytes(before)
+    list(letters.open(KEY, _opener, ACCESS))
+    assert len(AccessLog(tmp_path / "dead").check().entries) == 3
+
+
+def test_redriven_letters_are_marked_and_purged_with_their_file(letters: DeadLetterDirectory, tmp_path: Path) -> None:
+    letters.write("a", "2026-03-01", REJECTS)
+    opened = [letter for letter, _ in letters.open(KEY, _opener, ACCESS)]
+    for letter in opened:
+        letters.mark_redriven([letter])
+    assert [(one.reason, one.letters, one.redriven) for one in letters.list()] == [
+        ("gap", 1, 1), ("not_json", 1, 1), ("oversize", 1, 0),
+    ]  # fmt: skip
+    assert list(letters.open(KEY, _opener, ACCESS, lambda letter: not letter.is_redriven)) == []
+    assert letters.purge("2026-03-02") == 1
+    assert _names(tmp_path / "dead") == ["access.end", "access.log"]
 
 
 def test_a_line_whose_metadata_was_swapped_does_not_open(letters: DeadLetterDirectory, tmp_path: Path) -> None:
@@ -187,7 +230,7 @@ def test_a_line_whose_metadata_was_swapped_does_not_open(letters: DeadLetterDire
     file = tmp_path / "dead" / "2026-03-01_a.jsonl"
     file.write_bytes(file.read_bytes().replace(b'"source":"ils"', b'"source":"crm"'))
     with pytest.raises(DeadLetterError, match="does not open") as raised:
-        list(letters.open(KEY, _opener, day="2026-03-05"))
+        list(letters.open(KEY, _opener, ACCESS))
     assert "\n" not in str(raised.value)
     assert "SECRET" not in str(raised.value)
 
@@ -195,7 +238,7 @@ def test_a_line_whose_metadata_was_swapped_does_not_open(letters: DeadLetterDire
 def test_another_key_does_not_open(letters: DeadLetterDirectory) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     with pytest.raises(DeadLetterError, match="wrong key"):
-        list(letters.open(KEY[::-1], _opener, day="2026-03-05"))
+        list(letters.open(KEY[::-1], _opener, ACCESS))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +259,7 @@ def test_another_key_does_not_open(letters: DeadLetterDirectory) -> None:
 def test_a_forged_line_is_refused_in_one_line(letters: DeadLetterDirectory, tmp_path: Path, line: bytes) -> None:
     letters.write("a", "2026-03-01", REJECTS)
     (tmp_path / "dead" / "2026-03-02_forged.jsonl").write_bytes(line + b"\n")
-    for attempt in (letters.list, lambda: list(letters.open(KEY, _opener, day="2026-03-05"))):
+    for attempt in (letters.list, lambda: list(letters.open(KEY, _opener, ACCESS))):
         with pytest.raises(DeadLetterError, match="not a dead letter") as raised:
             attempt()
         assert "\n" not in str(raised.value)
@@ -226,11 +269,11 @@ def test_a_forged_line_is_refused_in_one_line(letters: DeadLetterDirectory, tmp_
 def test_purge_deletes_whole_old_files_and_nothing_else(letters: DeadLetterDirectory, tmp_path: Path) -> None:
     for day in ("2026-02-28", "2026-03-01", "2026-03-02"):
         letters.write("a", day, [_reject(day.encode())])
-    list(letters.open(KEY, _opener, day="2026-03-05"))
+    list(letters.open(KEY, _opener, ACCESS))
     (tmp_path / "dead" / ".2026-02-27_b.jsonl.partial").write_text("{")
     (tmp_path / "dead" / "notes.txt").write_text("mine")
     assert letters.purge("2026-03-02") == 3
-    assert _names(tmp_path / "dead") == ["2026-03-02_a.jsonl", "access.log", "notes.txt"]
+    assert _names(tmp_path / "dead") == ["2026-03-02_a.jsonl", "access.end", "access.log", "notes.txt"]
     assert letters.purge("2026-03-02") == 0
 
 
