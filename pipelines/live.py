@@ -46,6 +46,7 @@ class Live:
       buses: source name -> its bus.
       now: the wall clock, ms UTC.
       stopped: sources whose breaker is open: their buses are not read and keep what comes.
+      looked: in which hour since 1970 it was last looked what is due.
     """
 
     run: Run
@@ -56,6 +57,7 @@ class Live:
     now: Callable[[], int]
     limits: Limits
     stopped: set[str] = field(default_factory=set)
+    looked: int = 0
 
     def go_on(self, stopping: Callable[[], bool]) -> None:
         """Take, commit, acknowledge and release until told to stop; the step in work is finished first.
@@ -80,7 +82,8 @@ class Live:
         if not reading:
             time.sleep(self.limits.seconds)  # as long as a bus would wait
         moved = [source for source, bus in reading.items() if self._take(source, bus)]
-        if moved:
+        # Whatever becomes of its buses: the deadlines of keys come.
+        if moved or self.run.job.now // HOUR != self.looked:
             self._release(moved)
         self.watch.round_done(self.run)
 
@@ -158,6 +161,7 @@ class Live:
         return min((max(read.get(part) or 0, proven.get(part, 0)) for part in bus.parts()), default=0) or None
 
     def _release(self, moved: Sequence[str] | Mapping[str, Bus]) -> None:
+        self.looked = self.run.job.now // HOUR
         keys = KeyLife(self.run.deployment, self.run.job.policy, self.run.store, self.run.counts, self.run.job.now)
         self.run.tell(keys.keep_deadlines())
         release_due(self.run, tuple(moved), backfill=False)

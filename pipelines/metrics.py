@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from pipelines.breaker import open_reason
 from pipelines.calendar_windows import DAY, day_of, number_at, since_day, window_key
 from pipelines.keyring import Keyring
 from pipelines.report import conservation
@@ -78,7 +79,7 @@ def _families(run: Run, work: Work) -> Iterable[Metric]:
     _, holds = conservation(since, run.job.policy)
     yield _gauge("carrel_conservation_holds", "1: every message of this process is accounted for.", int(holds))
     yield from _of_work(work)
-    yield from _of_clocks(run)
+    yield from _of_sources(run)
     yield _windows(run)
     yield _gauge("carrel_frozen_windows", "Windows frozen and not yet published.", len(run.store.pending_seals()))
     yield _keys(run)
@@ -94,7 +95,7 @@ def _of_work(work: Work) -> Iterable[Metric]:
         yield _gauge("carrel_last_commit_timestamp_seconds", "Hour of the last committed batch or proof.", seconds)
 
 
-def _of_clocks(run: Run) -> Iterable[Metric]:
+def _of_sources(run: Run) -> Iterable[Metric]:
     clocks = GaugeMetricFamily("carrel_clock_timestamp_seconds", "Hour a source is read to.", labels=["source"])
     lags = GaugeMetricFamily("carrel_clock_lag_seconds", "Whole hours a source is behind.", labels=["source"])
     for source in run.deployment.sources:
@@ -104,6 +105,10 @@ def _of_clocks(run: Run) -> Iterable[Metric]:
             lags.add_metric([source.name], max(0, _hour(run.job.now) - _hour(clock)) // 1000)
     yield clocks
     yield lags
+    breakers = GaugeMetricFamily("carrel_breaker_open", "1: refuses too much and is not read on.", labels=["source"])
+    for source in run.deployment.sources:
+        breakers.add_metric([source.name], int(bool(open_reason(run.store, source.name))))
+    yield breakers
 
 
 def _windows(run: Run) -> Metric:

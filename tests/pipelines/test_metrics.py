@@ -4,18 +4,21 @@ import itertools
 import re
 import shutil
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 import pipelines.watch
 from pipelines.configuration import ConfigurationError, ListensAt, load
 from pipelines.health import PATIENCE, Health
+from pipelines.journal import EVENTS
 from pipelines.metrics_server import served
 from pipelines.supervisor import Supervisor
 from schemas.rejects import Reason
 from tests.support.child_process import free_port
 from tests.support.scripted_live import SOURCE, ScriptedLive, checkouts
 
+RUNBOOK = Path(__file__).parent.parent.parent / "docs" / "runbooks" / "live.md"
 HOUR = 3_600_000
 START = 1_773_144_000_000  # 2026-03-10T12:00Z
 
@@ -47,7 +50,7 @@ def live(toml, monkeypatch):
 
 def test_a_scrape_shows_the_closed_set_floored_and_to_the_hour(live):
     seen = []
-    live.bus.put(checkouts(range(260), START - 90_000))
+    live.bus.put(checkouts(range(12_060), START - 90_000))
     live.bus.put(checkouts(range(120), START - 60_000, shoe_size="CANARY777"))
 
     live.run(lambda: None, lambda: None, lambda: None, lambda: seen.append(live.series()))
@@ -57,9 +60,9 @@ def test_a_scrape_shows_the_closed_set_floored_and_to_the_hour(live):
     assert names == {
         "carrel_messages_total", "carrel_rejects_total", "carrel_conservation_holds", "carrel_batches_total",
         "carrel_batch_seconds_total", "carrel_last_commit_timestamp_seconds", "carrel_clock_timestamp_seconds",
-        "carrel_clock_lag_seconds", "carrel_windows", "carrel_frozen_windows", "carrel_key_age_days",
+        "carrel_clock_lag_seconds", "carrel_breaker_open", "carrel_windows", "carrel_frozen_windows", "carrel_key_age_days",
     }  # fmt: skip
-    assert series[f'carrel_messages_total{{source="{SOURCE}"}}'] == 300
+    assert series[f'carrel_messages_total{{source="{SOURCE}"}}'] == 12_100
     rejects = {name: value for name, value in series.items() if name.startswith("carrel_rejects_total")}
     assert len(rejects) == len(Reason)
     assert {name for name, value in rejects.items() if value} == {
@@ -67,6 +70,7 @@ def test_a_scrape_shows_the_closed_set_floored_and_to_the_hour(live):
     }
     assert set(rejects.values()) == {0, 100}
     assert series["carrel_conservation_holds"] == 1
+    assert series[f'carrel_breaker_open{{source="{SOURCE}"}}'] == 0
     assert series["carrel_batches_total"] == series["carrel_batch_seconds_total"] == 0
     assert series["carrel_last_commit_timestamp_seconds"] == START // 1000
     assert series[f'carrel_clock_timestamp_seconds{{source="{SOURCE}"}}'] == (START - HOUR) // 1000
@@ -74,6 +78,26 @@ def test_a_scrape_shows_the_closed_set_floored_and_to_the_hour(live):
     assert series['carrel_key_age_days{purpose="token"}'] == 0
     assert series['carrel_windows{state="released"}'] == series['carrel_windows{state="void"}'] == 0
     assert series['carrel_windows{state="held"}'] > 5  # one of each monthly table, one of each daily one
+
+
+def test_a_source_that_is_not_read_on_is_said(live):
+    seen = []
+    live.bus.put(checkouts(range(300), START - 90_000, shoe_size=1))
+
+    events = live.run(lambda: None, lambda: seen.append(live.series()))
+
+    assert seen[0][f'carrel_breaker_open{{source="{SOURCE}"}}'] == 1
+    assert {"event": "breaker_open", "source": SOURCE, "reason": Reason.DISALLOWED_FIELD} in events
+
+
+def test_the_runbook_names_every_metric_and_every_event(live):
+    seen = []
+    live.bus.put(checkouts(range(3), START - 90_000))
+    live.run(lambda: None, lambda: seen.extend(live.series()))
+    tables = [line for line in RUNBOOK.read_text().splitlines() if line.startswith("| `")]
+    named = {name for line in tables for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+
+    assert named == {name.partition("{")[0] for name in seen} | EVENTS
 
 
 def test_labels_are_configured_names_and_closed_words_only(live):

@@ -16,10 +16,14 @@ class ScriptedBus:
 
     Args:
       now: the wall clock, ms UTC, at which its end is proven.
+
+    Attributes:
+      answers: else it gives nothing and proves nothing, as if its brokers were gone.
     """
 
     def __init__(self, source: str, now: Callable[[], int]) -> None:
         self.acknowledged = 0
+        self.answers = True
         self._source, self._now = source, now
         self._script: list[BusBatch | Exception] = []
         self._next = 0
@@ -38,7 +42,9 @@ class ScriptedBus:
     def parts(self) -> tuple[str, ...]:
         return (PART,)
 
-    def poll(self, limits: Limits) -> BusBatch:
+    def poll(self, limits: Limits) -> BusBatch | None:
+        if not self.answers:
+            return None
         if not self._script:
             return BusBatch(proven={PART: self._now() - GRACE})
         step = self._script.pop(0)
