@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.counts_address import AddressError, CountsAddress, counts_address
+from pipelines.work_address import WorkAddress, work_address
 from schemas.policy_compiler import Capability
 from schemas.wire import ADAPTERS
 from transforms.privacy.times import zone_rules
@@ -149,7 +150,7 @@ class Deployment:
     policy_text: str
     keyring: Path
     recipient: Path
-    work_store: Path
+    work_store: WorkAddress
     counts_store: CountsAddress
     dead_letters: Path
     sources: tuple[SourceConfig, ...]
@@ -184,7 +185,7 @@ def load(path: Path) -> Deployment:
         policy_text=_text(at(file.policy)),
         keyring=at(file.keyring),
         recipient=at(file.recipient),
-        work_store=at(file.work_store),
+        work_store=_work_store_at(file.work_store, directory),
         counts_store=counts_store_at(file.counts_store, directory),
         dead_letters=at(file.dead_letters),
         sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
@@ -197,6 +198,14 @@ def _at(directory: Path, name: str) -> Path:
         return (directory / Path(name).expanduser()).absolute()
     except RuntimeError:
         message = "carrel.toml: a path begins with ~ but there is no such home; write the path out"
+        raise ConfigurationError(message) from None
+
+
+def _work_store_at(text: str, directory: Path) -> WorkAddress:
+    try:
+        return work_address(text, lambda name: _at(directory, name))
+    except AddressError as error:
+        message = f"work_store: {error}"
         raise ConfigurationError(message) from None
 
 

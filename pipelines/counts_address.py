@@ -12,13 +12,13 @@ CountsAddress = Union[Path, str]  # a path is a SQLite file; a text is an addres
 
 POSTGRESQL, PARQUET, BIGQUERY = "postgresql:", "parquet:", "bigquery:"
 SCHEMES = (POSTGRESQL, PARQUET, BIGQUERY)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _DATASET = re.compile(r"[a-z][a-z0-9-]{4,28}[a-z0-9]\.[A-Za-z0-9_]{1,1024}")
 _SECRET = {"password", "sslpassword", "oauth_client_secret"}
 
 
 class AddressError(ValueError):
-    """`counts_store` is no path and no address."""
+    """What names a store is no path and no address."""
 
 
 def counts_address(text: str, at: Callable[[str], Path]) -> CountsAddress:
@@ -31,18 +31,19 @@ def counts_address(text: str, at: Callable[[str], Path]) -> CountsAddress:
     Raises:
       AddressError: what is wrong with it, in one line that quotes nothing of it.
     """
-    scheme = _SCHEME.match(text)
+    scheme = SCHEME.match(text)
     if scheme is None:
         return at(text)
     if scheme[0] == PARQUET:
         return f"{PARQUET}{at(text.removeprefix(PARQUET))}"
-    wrong = {POSTGRESQL: _postgresql, BIGQUERY: _bigquery}.get(scheme[0], _unknown)(text)
+    wrong = {POSTGRESQL: postgresql_fault, BIGQUERY: _bigquery}.get(scheme[0], _unknown)(text)
     if wrong is not None:
         raise AddressError(wrong)
     return text
 
 
-def _postgresql(text: str) -> Optional[str]:
+def postgresql_fault(text: str) -> Optional[str]:
+    """What is wrong with an address of PostgreSQL, in words that quote nothing of it; None of a good one."""
     if not text.startswith("postgresql://"):
         return "need postgresql://USER@HOST/DATABASE"
     try:

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Iterator, Optional, Self
 
+from pipelines.work_address import WorkAddress
 from pipelines.work_database import WorkDatabase
 from pipelines.work_sqlite import SqliteWork
 from pipelines.work_transaction import Transaction
-from pipelines.work_values import NEVER, Clock, PendingSeal, Position, WorkAddress, WorkStoreError
+from pipelines.work_values import NEVER, Clock, PendingSeal, Position, WorkStoreError
 from schemas.counts import WindowKey
 from schemas.rejects import SealedReject
 from transforms.coders import ColumnsCoder

@@ -1,14 +1,12 @@
 """What the work store keeps, as plain values; its lanes and its errors."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from schemas.counts import ReleasedTable
 
 # Acts that are to be published, and those of published windows, which are only compared.
 OPEN, VERIFY = "open", "verify"
-WorkAddress = Union[Path, str]  # a path is a SQLite file; a text is an address of PostgreSQL
 
 
 class WorkStoreError(ValueError):
