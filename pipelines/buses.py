@@ -6,7 +6,7 @@ from functools import partial
 from typing import Callable, Iterator, Mapping
 
 from pipelines.bus import Bus
-from pipelines.configuration import BusConfig, ConfigurationError, Deployment, SourceConfig
+from pipelines.configuration import BusConfig, ConfigurationError, Deployment, SourceConfig, feeding
 from pipelines.kafka_bus import KafkaBus
 from pipelines.kafka_bus_settings import broker_settings
 from pipelines.pubsub_bus import PubsubBus
@@ -34,7 +34,7 @@ def open_buses(
         for source in deployment.sources:
             if source.bus is None:
                 continue
-            bus = _bus(source, source.bus, policy, store, now)
+            bus = _bus(deployment, source, source.bus, policy, store, now)
             opened.callback(bus.close)
             buses[source.name] = bus
         if not buses:
@@ -43,8 +43,15 @@ def open_buses(
         yield buses
 
 
-def _bus(source: SourceConfig, bus: BusConfig, policy: PrivacyPolicy, store: WorkStore, now: Callable[[], int]) -> Bus:
-    tables = [table for kind in source.kinds for table in policy.tables_of(kind)]
+def _bus(
+    deployment: Deployment,
+    source: SourceConfig,
+    bus: BusConfig,
+    policy: PrivacyPolicy,
+    store: WorkStore,
+    now: Callable[[], int],
+) -> Bus:
+    tables = [table for table in policy.tables if source in feeding(deployment, table.kind)]
     check = partial(check_retention, source.name, tables=tables, state_is_only_copy=source.state_is_only_copy)
     positions = store.positions(source.name)
     if bus.subscription is not None:

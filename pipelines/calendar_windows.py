@@ -25,6 +25,7 @@ class Feed:
     ended: bool
     gaps: tuple[tuple[int, int], ...] = ()  # arrivals (ms UTC) between which messages are lost
     has_proof: bool = False  # a bus proved that all was read: silence is no missing file
+    only_erases: bool = False  # it gives no acts: where it began says nothing of them
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def due_windows(
       oldest: first civil day of the earliest window that holds acts: they may have happened before anything arrived.
     """
     active = [feed for feed in feeds if not feed.ended or feed.clock.first_arrival is not None]
-    since = [since_day(feed, zone) for feed in active]
-    if not active or any(day is None for day, _ in since):
+    since = [since_day(feed, zone) for feed in active if not feed.only_erases]
+    if not since or any(day is None for day, _ in since):
         return
     begins = max(day for day, _ in since if day is not None)
     is_default = all(default for day, default in since if day == begins)

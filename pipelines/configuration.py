@@ -59,6 +59,7 @@ class _SourceFile(BaseModel):
     no_patron_ids: List[str] = Field(default_factory=lambda: ["0", "guest"])
     lookups: Dict[str, Union[str, List[str]]] = Field(default_factory=dict)
     codes: Dict[str, Dict[str, str]] = Field(default_factory=dict)
+    erases: Dict[str, str] = Field(default_factory=dict)
 
 
 class _MetricsFile(BaseModel):
@@ -100,6 +101,20 @@ class BusConfig:
 
 
 @dataclass(frozen=True)
+class ErasesIn:
+    """Another source that a source's erasures reach.
+
+    Attributes:
+      namespace, id_profile: the other source's.
+      path: the privacy officer's map of patron ids.
+    """
+
+    namespace: str
+    id_profile: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One `[sources.NAME]` block; see `schemas.source.SourceRules` for what travels with the graph.
 
@@ -111,6 +126,7 @@ class SourceConfig:
       ordered_by_arrival: each of its files is in the order of arrival, so that its clock moves while they are read.
       complete_from: ISO day from which nothing is missing.
       lookups: lookup name -> export files.
+      erases: other source -> how its erasures reach that one's patrons.
     """
 
     name: str
@@ -130,6 +146,7 @@ class SourceConfig:
     no_patron_ids: tuple[str, ...]
     lookups: Mapping[str, tuple[Path, ...]]
     codes: Mapping[str, Mapping[str, str]]
+    erases: Mapping[str, ErasesIn]
 
 
 @dataclass(frozen=True)
@@ -188,7 +205,7 @@ def load(path: Path) -> Deployment:
         work_store=_work_store_at(file.work_store, directory),
         counts_store=counts_store_at(file.counts_store, directory),
         dead_letters=at(file.dead_letters),
-        sources=tuple(_source(name, source, directory) for name, source in file.sources.items()),
+        sources=tuple(_source(name, source, directory, file.sources) for name, source in file.sources.items()),
         metrics=_metrics(file.metrics),
     )
 
@@ -282,7 +299,15 @@ def _bus(name: str, file: Optional[_BusFile], directory: Path) -> Optional[BusCo
     return BusConfig(file.kind, tuple(file.topics), settings, file.settings_environment, file.subscription)
 
 
-def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
+def _erases(name: str, other: str, at: str, directory: Path, sources: Mapping[str, _SourceFile]) -> ErasesIn:
+    theirs = sources.get(other)
+    if theirs is None or (theirs.namespace or other) == (sources[name].namespace or name):
+        message = f"sources.{name}.erases: need the name of another source whose namespace is another one, and a file"
+        raise ConfigurationError(message)
+    return ErasesIn(theirs.namespace or other, theirs.id_profile, _at(directory, at))
+
+
+def _source(name: str, file: _SourceFile, directory: Path, sources: Mapping[str, _SourceFile]) -> SourceConfig:
     _check_words(name, file)
     if file.adapter not in ADAPTERS:
         message = f"sources.{name}.adapter: is not known; there are {', '.join(ADAPTERS)}"
@@ -320,7 +345,20 @@ def _source(name: str, file: _SourceFile, directory: Path) -> SourceConfig:
         no_patron_ids=tuple(file.no_patron_ids),
         lookups=lookups,
         codes=file.codes,
+        erases={other: _erases(name, other, at, directory, sources) for other, at in file.erases.items()},
     )
+
+
+def feeding(deployment: Deployment, kind: str) -> list[SourceConfig]:
+    """The sources that tables of an event kind wait for: those that give such events, or can erase who is in them."""
+    sources = deployment.sources
+    namespaces = {source.namespace for source in sources if kind in source.kinds}
+    return [source for source in sources if kind in source.kinds or namespaces & _erased_by(source)]
+
+
+def _erased_by(source: SourceConfig) -> set[str]:
+    reached = {source.namespace, *(there.namespace for there in source.erases.values())}
+    return reached if "patron" in source.kinds else set()
 
 
 def capabilities(deployment: Deployment) -> list[Capability]:

@@ -65,7 +65,7 @@ def _since(run: Run) -> dict[str, str]:
         if row.table_name in tables and is_regained(run, row):
             for feed in run.feeds(tables[row.table_name], OPEN):
                 day, is_default = since_day(feed, run.zone)
-                if is_default and day is not None and day > day_number(row.window_start):
+                if is_default and not feed.only_erases and day is not None and day > day_number(row.window_start):
                     lost.setdefault(feed.source, []).append(row.window_start)
     return {
         source: min((start for start in starts if start.endswith("-01")), default=min(starts))

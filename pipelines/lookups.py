@@ -82,7 +82,7 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
         broken = 0
         for path in declared if isinstance(declared, tuple) else (declared,):
             try:
-                broken += _fill(table, path, reduce)
+                broken += add_export(table, path, reduce)
             except (OSError, EOFError, zlib.error, DecodeError) as fault:
                 what = "is missing" if isinstance(fault, FileNotFoundError) else "cannot be read"
                 if isinstance(fault, _SaysNothingError):
@@ -93,8 +93,12 @@ def read(adapter: Adapter, config: Configured) -> Lookups:
     return Lookups(tables, skipped)
 
 
-def _fill(table: dict[str, dict[str, str]], path: Path, reduce: Reduce) -> int:
-    """Adds one export to a table; returns how many of its lines were broken."""
+def add_export(table: dict[str, dict[str, str]], path: Path, reduce: Reduce) -> int:
+    """Adds one export to a table; returns how many of its lines were broken.
+
+    Raises:
+      OSError, EOFError, zlib.error, DecodeError: it cannot be read, or says nothing.
+    """
     lines = used = broken = 0
     with _opened(path) as stream:
         for record in _records(stream, path):

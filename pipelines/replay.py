@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Sequence
 
-from pipelines import lookups, table_history
+from pipelines import id_maps, lookups, table_history
 from pipelines.calendar_windows import SLACK, day_number, day_of
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
 from pipelines.counts_opening import open_counts
@@ -45,6 +45,7 @@ def rules_of(source: SourceConfig) -> SourceRules:
         strip=tuple(source.strip),
         no_patron_ids=tuple(source.no_patron_ids),
         codes=source.codes,
+        erases=tuple(there.namespace for there in source.erases.values()),
     )
 
 
@@ -114,7 +115,13 @@ def job_of(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, n
 def with_lookups(run: Run, read: Sequence[str]) -> Run:
     """The run with the lookups of these sources."""
     sources = [source for source in run.deployment.sources if source.name in read]
-    loaded = {source.name: lookups.load(ADAPTERS[source.adapter], source) for source in sources}
+    loaded = {
+        source.name: {
+            **lookups.load(ADAPTERS[source.adapter], source),
+            **id_maps.load(source),
+        }
+        for source in sources
+    }
     return replace(run, job=replace(run.job, lookups=loaded))
 
 

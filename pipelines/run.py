@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from pipelines.calendar_windows import Feed
-from pipelines.configuration import Deployment
+from pipelines.configuration import Deployment, feeding
 from pipelines.counts_rows import LedgerRow
 from pipelines.counts_store import CountsStore
 from pipelines.loop import Job
@@ -139,9 +139,9 @@ class Run:
                 source.ended,
                 tuple(self.store.gaps(source.name)),
                 bool(self.store.proofs(source.name)),
+                table.kind not in source.kinds,
             )
-            for source in self.deployment.sources
-            if table.kind in source.kinds
+            for source in feeding(self.deployment, table.kind)
         ]
 
     def tell(self, ended: "Ended") -> None:

@@ -2,10 +2,11 @@
 
 import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from pipelines.breaker import open_reason
 from pipelines.calendar_windows import day_number
+from pipelines.configuration import Deployment, feeding
 from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
 from pipelines.key_life import KeyLife
@@ -16,9 +17,6 @@ from pipelines.work_values import OPEN, Clock
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
 from transforms.privacy.times import HOUR, Zone, publication_time
-
-if TYPE_CHECKING:
-    from pipelines.configuration import Deployment
 
 _FLOOR = 100
 
@@ -43,18 +41,18 @@ def _behind(clock: Optional[int], now: int) -> Optional[int]:
     return None if clock is None else max(0, now // HOUR - clock // HOUR)
 
 
-def _watermarks(deployment: "Deployment", policy: PrivacyPolicy, clocks: Mapping[str, Clock]) -> dict[str, str]:
+def _watermarks(deployment: Deployment, policy: PrivacyPolicy, clocks: Mapping[str, Clock]) -> dict[str, str]:
     """The hour that all sources of a table have reached."""
     found = {}
     for table in policy.tables:
-        feeding = [one.name for one in deployment.sources if table.kind in one.kinds and not one.ended]
-        reached = [clocks[name].clock for name in feeding]
+        waited_for = [one.name for one in feeding(deployment, table.kind) if not one.ended]
+        reached = [clocks[name].clock for name in waited_for]
         known = [clock for clock in reached if clock is not None]
         found[table.name] = _hour(min(known) if known and len(known) == len(reached) else None)
     return found
 
 
-def status_of(deployment: "Deployment", policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
+def status_of(deployment: Deployment, policy: PrivacyPolicy, *, now: int) -> dict[str, Any]:
     """The state of sources, windows and keys."""
     zone = Zone(policy.time_zone)
     with WorkStore(deployment.work_store, read_only=True) as store, open_counts(deployment.counts_store) as counts:

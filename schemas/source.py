@@ -19,6 +19,7 @@ class SourceRules:
       strip: unknown fields that are stripped instead of refused.
       no_patron_ids: ids that are not people (`0`, `guest`).
       codes: dimension -> wire code -> policy code.
+      erases: other namespaces that its erasures reach, by a map of ids that travels apart.
     """
 
     name: str
@@ -31,3 +32,4 @@ class SourceRules:
     strip: Tuple[str, ...]
     no_patron_ids: Tuple[str, ...]
     codes: Mapping[str, Mapping[str, str]]
+    erases: Tuple[str, ...] = ()

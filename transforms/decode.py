@@ -23,6 +23,7 @@ from schemas.wire import ADAPTERS
 from schemas.wire.adapter import Context
 from schemas.wire.envelopes import header
 from transforms.columns import CodeBook, Columns, PatronNames, columns_of
+from transforms.erasure import erasures_elsewhere, id_map_name
 from transforms.keys import OpensKeys
 from transforms.messages import Messages, lines_of, pieces_of, read_messages, refuse_all
 from transforms.privacy.sealing import TooLarge, fingerprint, seal, size_class
@@ -46,12 +47,12 @@ class Decoded:
     def concat(pieces: Sequence["Decoded"]) -> "Decoded":
         """What became of all pieces of a chunk."""
         whole = Decoded()
-        kinds: dict[str, list[PersonalBatch]] = {}
+        kinds: dict[tuple[str, str], list[PersonalBatch]] = {}
         for piece in pieces:
             whole.rejects += piece.rejects
             whole.counts.update(piece.counts)
             for batch in piece.batches:
-                kinds.setdefault(batch.kind, []).append(batch)
+                kinds.setdefault((batch.kind, batch.namespace), []).append(batch)
         whole.batches = [PersonalBatch.concat(kinds[kind]) for kind in sorted(kinds)]
         whole.span = ArrivalSpan.of([piece.span for piece in pieces if piece.span])
         return whole
@@ -77,6 +78,7 @@ class Decoder:
         )
         book = CodeBook.of(policy, rules)
         self.patrons = PatronNames(rules)
+        self._id_maps = {namespace: lookups[id_map_name(namespace)] for namespace in rules.erases}
         self._columns_of = partial(
             columns_of, rules=rules, policy=policy, book=book, patrons=self.patrons, zone=zone, now=now
         )
@@ -114,9 +116,16 @@ class Decoder:
             return self._decoded(messages)
         return self._accounted(messages, results, order)
 
+    def _elsewhere(self, batches: Sequence[PersonalBatch]) -> Iterator[PersonalBatch]:
+        """Erasures that the officer's maps carry into other namespaces."""
+        for namespace, ids in self._id_maps.items():
+            for batch in batches:
+                if (found := erasures_elsewhere(batch, ids, namespace)) is not None:
+                    yield found
+
     def _accounted(self, messages: Messages, results: Sequence[Columns], order: Sequence[np.ndarray]) -> Decoded:
         batches = [result.batch for result in results if len(result.batch)]
-        decoded = Decoded(batches)
+        decoded = Decoded([*batches, *self._elsewhere(batches)])
         counts = decoded.counts
         for result in results:
             counts.update(result.counts)

@@ -6,7 +6,7 @@ no list of erased patrons is kept: the rows end with their window. What is publi
 """
 
 from dataclasses import replace
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -35,10 +35,7 @@ def erasures(batch: PersonalBatch, *, zone: Zone, horizon: int) -> Optional[Pers
     Returns:
       A batch of kind `ERASURE` whose events happen at the start of their month; None where nobody is erased.
     """
-    if batch.kind != "patron":
-        return None
-    erases = np.array([part in ERASING for part in PARTS["patron"]])[batch.part]
-    rows = np.flatnonzero(erases & np.array([patron_id is not None for patron_id in batch.patron_ids], bool))
+    rows = _erasing(batch)
     if not len(rows):
         return None
     first, last = zone.month_of(batch.arrived_at[rows] - horizon), zone.month_of(batch.arrived_at[rows])
@@ -46,6 +43,39 @@ def erasures(batch: PersonalBatch, *, zone: Zone, horizon: int) -> Optional[Pers
     starts = np.array([zone.start_of_month(month) for open_then in months for month in open_then], np.int64)
     expanded = batch.take(np.repeat(rows, [len(open_then) for open_then in months]))
     return replace(expanded, kind=ERASURE, occurred_at=starts, late_everywhere=np.zeros(len(starts), bool))
+
+
+def id_map_name(namespace: str) -> str:
+    """Under what name the lookups of a source hold its map into another namespace."""
+    return f"erases/{namespace}"
+
+
+def erasures_elsewhere(
+    batch: PersonalBatch, ids: Mapping[str, Mapping[str, str]], namespace: str
+) -> Optional[PersonalBatch]:
+    """The erasing events of a batch as ones of another namespace, where the map knows their patrons.
+
+    Args:
+      ids: patron id -> that person's ids in the other namespace, as its keys; all normalised.
+    """
+    found = [(row, theirs) for row in _erasing(batch) for theirs in sorted(ids.get(batch.patron_ids[row] or "", ()))]
+    if not found:
+        return None
+    elsewhere = batch.take(np.array([row for row, _ in found]))
+    # One event may erase several ids: each is an erasure of its own.
+    act_ids = tuple(f"{len(theirs)} {theirs} {act}" for (_, theirs), act in zip(found, elsewhere.act_ids, strict=True))
+    patron_ids = tuple(theirs for _, theirs in found)
+    return replace(elsewhere, kind=ERASURE, namespace=namespace, patron_ids=patron_ids, act_ids=act_ids)
+
+
+def _erasing(batch: PersonalBatch) -> np.ndarray:
+    """Positions of the events that erase somebody."""
+    if batch.kind == ERASURE:
+        return np.arange(len(batch))
+    if batch.kind != "patron":
+        return np.empty(0, np.int64)
+    erases = np.array([part in ERASING for part in PARTS["patron"]])[batch.part]
+    return np.flatnonzero(erases & np.array([patron_id is not None for patron_id in batch.patron_ids], bool))
 
 
 def erase_rows(batch: PseudonymizedBatch, *, policy: PrivacyPolicy, zone: Zone, space: int) -> Iterator[CellBatch]:

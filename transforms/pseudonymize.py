@@ -66,9 +66,9 @@ def pseudonymize(
             known[month, batch.namespace] = PatronTokens(key, batch.namespace)
         tokens = b"".join(map(known[month, batch.namespace].__getitem__, patron_ids))
         token[rows] = np.frombuffer(tokens, np.uint8).reshape(-1, 16)
-        # A source may give an erasure the id of an act: the two are not the same.
-        purpose = "erase" if batch.kind == ERASURE else "act"
-        act[rows] = act_tags(act_ids, subkey(key, purpose, batch.source)[:16])
+        # A source may give an erasure the id of an act, and one erasure may reach two namespaces: none are the same.
+        purpose = ("erase", batch.source, batch.namespace) if batch.kind == ERASURE else ("act", batch.source)
+        act[rows] = act_tags(act_ids, subkey(key, *purpose)[:16])
     return PseudonymizedBatch(
         source=batch.source,
         namespace=batch.namespace,
@@ -97,7 +97,8 @@ class _Pseudonymize(beam.DoFn):
         self._known: Known = {}
 
     def process(self, element: PersonalBatch) -> Iterator[PseudonymizedBatch]:
-        yield pseudonymize(element, zone=self._zone, keys=self._keys, known=self._known)
+        if element.kind != ERASURE:
+            yield pseudonymize(element, zone=self._zone, keys=self._keys, known=self._known)
         erased = erasures(element, zone=self._zone, horizon=self._horizon)
         if erased is not None:
             yield pseudonymize(erased, zone=self._zone, keys=self._keys, known=self._known)

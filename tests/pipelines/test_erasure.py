@@ -8,7 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from released import ledger, released
-from replaying import at, checkouts, deployment, killed, replayed, windows, write
+from replaying import at, checkouts, deployment, edit, killed, replayed, windows, write
+
+from pipelines.configuration import ConfigurationError, load
+from pipelines.lookups import LookupsError
 
 TABLE = "circ_branch_material_month"
 
@@ -103,3 +106,63 @@ def test_what_erases_goes_with_the_key_of_its_month(library, tmp_path):
     assert "token 2026-03" in told.destroyed
     assert not {name for name in windows(library) if "2026-03" in name}
     assert "2026-03-01" not in {row[1] for row in ledger(library)}
+
+
+@pytest.fixture
+def two_systems(library, tmp_path):
+    """A library whose CRM system tells who opts out, under ids of its own."""
+    toml = library / "carrel.toml"
+    ids = tmp_path / "ids.csv"
+    crm = f'\n[sources.crm]\nadapter = "carrel-event"\nkinds = ["patron"]\nid_profile = "int"\nerases = {{ "carrel-event" = "{ids}" }}\n'
+    toml.write_text(toml.read_text() + crm)
+    return library, ids
+
+
+def test_an_officers_map_carries_an_erasure_into_another_system(two_systems, tmp_path):
+    made, ids = two_systems
+    ids.write_text("crm,carrel-event\n" + "".join(f"00{1 + number // 2},p{number}\n" for number in range(2, 12)))
+    march = checkouts("2026-03-01", 30, delay=1)
+    erased = {f"p{number}" for number in range(2, 12)}  # two cards each
+    told = gone(*map(str, range(2, 7)), "99", day="2026-03-10", change="opted_out")
+    asked = {"complete_from": "2026-03-01", "complete_through": "2026-03-31"}
+    twin = deployment(tmp_path / "twin")
+    others = [event for event in march if event["patron_ref"] not in erased]
+    replayed(twin, write(tmp_path / "others.jsonl", others), **asked)
+
+    log = write(tmp_path / "log.jsonl", march)
+    first = replayed(made, log, source="carrel-event", complete_through="2026-03-31", complete_from="2026-03-01")
+    assert (first.released, first.void) == ([], [])  # who may still be erased is not known yet
+    replayed(made, write(tmp_path / "crm.jsonl", told), source="crm", complete_through="2026-03-13")
+    edit(made / "carrel.toml", "[sources.crm]\n", "[sources.crm]\nended = true\n")
+    replayed(made, source="carrel-event")
+
+    assert months(made) == months(twin)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "is missing"),
+        ("crm,ils\n1,p1\n", "each line needs an id of crm and of carrel-event"),
+        ("crm,carrel-event\n1,p1\nSECRET,p2\n", "1 of its lines have no two ids"),
+        ("crm,carrel-event\n1,p1\n2\n", "1 of its lines have no two ids"),
+    ],
+)
+def test_a_map_in_which_an_erasure_could_get_lost_is_refused(two_systems, tmp_path, text, said):
+    made, ids = two_systems
+    if text is not None:
+        ids.write_text(text)
+
+    with pytest.raises(LookupsError, match=said) as refused:
+        replayed(made, write(tmp_path / "crm.jsonl", gone("1", day="2026-03-10")), source="crm")
+
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("other", ["crm", "nowhere"])
+def test_erasures_reach_another_source_or_none(two_systems, other):
+    made, _ = two_systems
+    edit(made / "carrel.toml", 'erases = { "carrel-event"', f'erases = {{ "{other}"')
+
+    with pytest.raises(ConfigurationError, match=r"sources\.crm\.erases: need the name of another source"):
+        load(made / "carrel.toml")
