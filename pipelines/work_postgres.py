@@ -12,7 +12,7 @@ from typing import Any, Iterable, Iterator
 import psycopg
 
 from pipelines.work_database import Row, schema
-from pipelines.work_values import HeldByAnotherError, WorkStoreError
+from pipelines.work_values import HeldByAnotherError, ServerAwayError, WorkStoreError
 
 # Text sorts by code point, as in SQLite, whatever the database's own language.
 _TEXT = 'TEXT COLLATE "C"'
@@ -29,9 +29,13 @@ _FAULTS = {
     "3D000": "there is no such database; create it or correct work_store",
     "42501": f"this role may not do that; let it own the schema {_WHERE}, or create schemas in the database",
     "53100": "the server's disk is full; nothing of this batch was kept, free space there and run again",
+}
+_LATER = {
     "53300": "the server has no session left; raise max_connections or end some, and run again",
     "57P03": "the server is starting or stopping; run again when it is up",
 }
+_UNSIGNED = "the server wants a password; give it by PGPASSFILE, PGPASSWORD or a service file"
+_AWAY = "the server cannot be reached, or refuses this user; check work_store, server and pg_hba.conf"
 
 
 class PostgresWork:
@@ -125,7 +129,7 @@ class PostgresWork:
         except WorkStoreError:
             if self._session.closed:
                 message = f"{self.name}: {_IN_DOUBT}"
-                raise WorkStoreError(message) from None
+                raise ServerAwayError(message) from None
             self.rollback()
             raise
 
@@ -143,21 +147,23 @@ class PostgresWork:
             raise HeldByAnotherError(message) from None
         except psycopg.Error as error:
             # The server's own text may quote a value of a row; this line never does.
-            message = f"{self.name}: {self._said(error)}"
-            raise WorkStoreError(message) from None
+            raise self._said(error) from None
 
-    def _said(self, error: psycopg.Error) -> str:
+    def _said(self, error: psycopg.Error) -> WorkStoreError:
         if error.sqlstate in _FAULTS:
-            return _FAULTS[error.sqlstate]
+            return WorkStoreError(f"{self.name}: {_FAULTS[error.sqlstate]}")
+        if error.sqlstate in _LATER:
+            return ServerAwayError(f"{self.name}: {_LATER[error.sqlstate]}")
         if "_session" in self.__dict__ and self._session.closed:
-            return _LOST
+            return ServerAwayError(f"{self.name}: {_LOST}")
         if error.sqlstate is not None:
-            return f"PostgreSQL says {error.sqlstate}; nothing of this batch was kept, run again after mending it"
+            what = f"PostgreSQL says {error.sqlstate}; nothing of this batch was kept, run again after mending it"
+            return WorkStoreError(f"{self.name}: {what}")
         if error.pgconn is not None and error.pgconn.needs_password:
-            return "the server wants a password; give it by PGPASSFILE, PGPASSWORD or a service file"
+            return WorkStoreError(f"{self.name}: {_UNSIGNED}")
         if error.pgconn is not None and error.pgconn.used_password:
-            return _FAULTS["28P01"]
-        return "the server cannot be reached, or refuses this user; check work_store, server and pg_hba.conf"
+            return WorkStoreError(f"{self.name}: {_FAULTS['28P01']}")
+        return ServerAwayError(f"{self.name}: {_AWAY}")
 
 
 def _marked(statement: str) -> bytes:

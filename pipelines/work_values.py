@@ -13,8 +13,16 @@ class WorkStoreError(ValueError):
     """The work store cannot be used; the text says what, where and what to do."""
 
 
-class HeldByAnotherError(WorkStoreError):
-    """Another instance holds the store (exit code 75)."""
+class NotHeldError(WorkStoreError):
+    """The store is not to be had now; the same command may get it later (exit code 75)."""
+
+
+class HeldByAnotherError(NotHeldError):
+    """Another instance holds the store."""
+
+
+class ServerAwayError(NotHeldError):
+    """The store's server cannot be reached, or its session is lost, and with it the hold on the store."""
 
 
 @dataclass(frozen=True)

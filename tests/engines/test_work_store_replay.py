@@ -102,7 +102,7 @@ def test_a_replay_whose_server_goes_away_is_one_line_and_goes_on_later(run, on_p
     killed(on_postgres, "batch-committed")
     postgres.stop()
     try:
-        away = run("-c", on_postgres / "carrel.toml", "replay", code=2)
+        away = run("-c", on_postgres / "carrel.toml", "replay", code=75)
     finally:
         postgres.start()
 

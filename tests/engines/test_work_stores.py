@@ -16,7 +16,16 @@ import pytest
 
 from pipelines.crash_points import crash_point
 from pipelines.work_store import WorkStore
-from pipelines.work_values import OPEN, VERIFY, HeldByAnotherError, PendingSeal, Position, WorkStoreError
+from pipelines.work_values import (
+    OPEN,
+    VERIFY,
+    Clock,
+    HeldByAnotherError,
+    PendingSeal,
+    Position,
+    ServerAwayError,
+    WorkStoreError,
+)
 from schemas.chunks import ArrivalSpan
 from schemas.counts import ReleasedRow, ReleasedTable, SealedTally, WindowKey
 from schemas.rejects import SealedReject
@@ -178,6 +187,35 @@ def test_both_give_the_same_answers_to_the_same_changes(tmp_path, there, seed):
 
         assert drawn(other, seed) == expected
     assert all(any(said[name] for said in expected) for name in expected[0])
+
+
+def test_texts_sort_by_code_point_whatever_the_language_of_the_database(there, postgres):
+    """Of the server of these tests it is no language at all: so the columns are asked."""
+    with there.open():
+        pass
+    with postgres.connect(there.address.rpartition("/")[2]) as session:
+        found = session.execute(
+            "SELECT DISTINCT collation_schema, collation_name FROM information_schema.columns"
+            " WHERE table_schema = 'carrel_work' AND data_type = 'text'"
+        ).fetchall()
+
+    assert found == [("pg_catalog", "C")]
+
+
+def test_clocks_and_proofs_never_go_back_and_spans_only_widen(place):
+    with place.open() as store:
+        with store.transaction() as transaction:
+            transaction.widen(OPEN, ArrivalSpan("folio", 50, 60, 70))
+            transaction.widen(OPEN, ArrivalSpan("folio", 55, 65, 68))
+            transaction.widen(OPEN, ArrivalSpan("folio", 40, 45, 80))
+            for instant in (7, 9, 8):
+                transaction.set_clock(OPEN, "folio", instant)
+                transaction.prove("folio", "log", instant)
+            transaction.declare(OPEN, "folio", since="2026-01-01", through=None)
+            transaction.declare(OPEN, "folio", since=None, through="2026-02-01")
+
+        assert store.clock(OPEN, "folio") == Clock(40, 65, 80, 9, "2026-01-01", "2026-02-01")
+        assert store.proofs("folio") == {"log": 9}
 
 
 # One transaction.
@@ -439,13 +477,13 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_store_as_it_was(tm
 def test_a_server_that_ends_in_the_middle_costs_the_batch_whole(there, postgres):
     with there.open() as store:
         batch(store, 1)
-        with pytest.raises(WorkStoreError, match="session with the server is lost") as lost:
+        with pytest.raises(ServerAwayError, match="session with the server is lost") as lost:
             moving(store, lambda transaction: (postgres.stop(), transaction.set_clock(OPEN, "folio", 2)))
-        with pytest.raises(WorkStoreError, match="session with the server is lost"):
+        with pytest.raises(ServerAwayError, match="session with the server is lost"):
             store.positions("folio")
-        with pytest.raises(WorkStoreError, match="session with the server is lost"):
+        with pytest.raises(ServerAwayError, match="session with the server is lost"):
             batch(store, 3)
-        with pytest.raises(WorkStoreError, match="cannot be reached") as away:
+        with pytest.raises(ServerAwayError, match="cannot be reached") as away:
             there.open().__enter__()
     assert one_line(lost)
     assert one_line(away)
@@ -458,7 +496,7 @@ def test_a_server_that_ends_in_the_middle_costs_the_batch_whole(there, postgres)
 
 def test_a_session_that_is_lost_at_the_commit_says_that_nobody_knows(there):
     with there.open() as store:
-        with pytest.raises(WorkStoreError, match="kept whole or not at all") as lost:
+        with pytest.raises(ServerAwayError, match="kept whole or not at all") as lost:
             moving(store, lambda _: there.evict())
 
         assert one_line(lost)
