@@ -1,7 +1,7 @@
 """The words of `carrel deadletters`, `keys` and `sources`. Imports nothing heavy: help must come at once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -20,13 +20,13 @@ def _group(text: str, *commands: str) -> typer.Typer:
 
 
 deadletters = _group(
-    "Sealed rejects: list, open with the officer's key, purge.",
+    "Sealed rejects: list, open, redrive, purge.",
     "carrel deadletters list",
     "carrel deadletters purge --older-than 14",
 )
 keys = _group("The keyring: list, rotate, shred.", "carrel keys list", "carrel keys rotate --month 2026-06")
 sources = _group(
-    "The sources: what their contracts name; read on after one was stopped.",
+    "What the sources' contracts name; resume a stopped one.",
     "carrel sources list --fields",
     "carrel sources resume folio",
 )
@@ -56,6 +56,39 @@ def _open_letters(
         from pipelines.commands import dead_letters  # noqa: PLC0415
 
         return dead_letters.open_letters(run, key, output)
+
+    guarded(context, work)
+
+
+@deadletters.command(
+    "redrive",
+    epilog=examples(
+        "carrel deadletters redrive --key recipient.key --source folio --to-archive mended.jsonl",
+        "carrel deadletters redrive --key recipient.key --reason disallowed_field --to-bus",
+    ),
+)
+def _redrive(
+    context: typer.Context,
+    key: Annotated[Path, typer.Option(metavar="FILE", help="The officer's private key.")],
+    source: Annotated[Optional[str], typer.Option(metavar="NAME", help="Of one source.", show_default="all")] = None,
+    reason: Annotated[Optional[str], typer.Option(metavar="REASON", help="Of one reason.", show_default="all")] = None,
+    archive: Annotated[
+        Optional[Path],
+        typer.Option("--to-archive", metavar="FILE", help="A new archive for carrel replay.", show_default=False),
+    ] = None,
+    bus: Annotated[bool, typer.Option("--to-bus", help="Publish to the source's own topic.")] = False,
+) -> None:
+    """Read dead letters again, by what carrel.toml says now.
+
+    What is accepted goes on as the message that it was; what is not stays a letter. An archive keeps when it
+    arrived, a bus does not: there it arrives now, and windows that are over do not take it. Twice is harmless:
+    an act counts once.
+    """
+
+    def work(run: Invocation) -> int:
+        from pipelines.commands import redriving  # noqa: PLC0415
+
+        return redriving.redrive(run, key, source=source, reason=reason, archive=archive, to_bus=bus)
 
     guarded(context, work)
 

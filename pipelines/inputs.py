@@ -14,7 +14,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Iterator, Optional
+from typing import BinaryIO, Iterator, Mapping, Optional
 
 import fastavro
 from blake3 import blake3
@@ -29,6 +29,7 @@ _HEAD = struct.Struct(">16sqq")  # of a position: tag of the bytes before it; si
 _AVRO = b"Obj\x01"
 _GZIP = b"\x1f\x8b"
 _SYNC = 16
+_PULLED = frozenset({"message", "ackId", "deliveryAttempt", "topic"})
 
 
 class InputError(ValueError):
@@ -156,10 +157,15 @@ def _form(stream: BinaryIO, envelope: str) -> str:
         except (ValueError, RecursionError):
             continue
         if isinstance(first, dict):
-            if {"topic", "partition", "offset"} <= first.keys():
-                return "kcat"
-            return "pubsub" if {"message"} <= first.keys() <= {"message", "ackId", "deliveryAttempt"} else "lines"
+            return form_of(first)
     return "kcat" if envelope == "kcat" else "lines"
+
+
+def form_of(record: Mapping[str, object]) -> str:
+    """How a message is wrapped, told by its names: lines where it is not."""
+    if {"topic", "partition", "offset"} <= record.keys():
+        return "kcat"
+    return "pubsub" if {"message"} <= record.keys() <= _PULLED else "lines"
 
 
 def _read(stream: BinaryIO, size: int) -> tuple[bytes, bool]:

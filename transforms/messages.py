@@ -190,7 +190,10 @@ def _read_delivered(payloads: Tuple[bytes, ...], wrapping: Wrapping, adapter: Ad
 
 
 def rewrapped(payload: bytes, wrapping: Wrapping, at: int) -> bytes:
-    """One message from a bus as a line of an archive: the JSON of a Pub/Sub pull, which can hold any bytes."""
+    """One message from a bus as a line of an archive: the JSON of a Pub/Sub pull, which can hold any bytes.
+
+    Its publish time is the effective arrival: read again, it is judged as late as it was. The topic stands beside it.
+    """
     stamp = min(max(wrapping.stamps[at], 0), LATEST)  # a producer may write any number there
     published = dt.datetime.fromtimestamp(stamp / 1000, dt.UTC).isoformat(timespec="milliseconds")
     message = {
@@ -199,7 +202,7 @@ def rewrapped(payload: bytes, wrapping: Wrapping, at: int) -> bytes:
         "orderingKey": wrapping.key(at),
         "publishTime": published,
     }
-    return json.dumps({"message": message}, sort_keys=True, separators=(",", ":")).encode()
+    return json.dumps({"message": message, "topic": wrapping.topic}, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _all_at_once(block: bytes) -> list[Any]:

@@ -17,7 +17,7 @@ from schemas.wire.timestamps import checked, parse
 
 BOM = b"\xef\xbb\xbf"
 KCAT_NAMES = frozenset(("topic", "partition", "offset", "tstype", "ts", "broker", "headers", "key", "payload"))
-PUBSUB_OUTER = frozenset(("ackId", "message", "deliveryAttempt", "subscription"))
+PUBSUB_OUTER = frozenset(("ackId", "message", "deliveryAttempt", "subscription", "topic"))
 PUBSUB_NAMES = frozenset(
     ("data", "attributes", "messageId", "message_id", "publishTime", "publish_time", "orderingKey")
 )
@@ -160,12 +160,16 @@ def _pairs(headers: Any) -> Tuple[Tuple[str, Optional[str]], ...]:
 def open_pubsub(message: bytes) -> Delivered:
     """One received message of a Pub/Sub pull, or the message alone; `data` is JSON in base64.
 
+    A pull tells no topic; where one stands beside the message, it is the one that a dead letter had.
+
     Raises:
       DecodeError: as `open_kcat`.
     """
     record = parse_json(message)
+    topic = None
     if isinstance(record, dict) and "message" in record:
-        record = _only(record, PUBSUB_OUTER)["message"]
+        topic = _optional_text(_only(record, PUBSUB_OUTER).get("topic"))
+        record = record["message"]
         inner = _only(record, PUBSUB_NAMES, ("message",))
     else:
         inner = _only(record, PUBSUB_NAMES)
@@ -185,6 +189,7 @@ def open_pubsub(message: bytes) -> Delivered:
         key=_optional_text(inner.get("orderingKey")),
         headers=tuple((name, _optional_text(value)) for name, value in attributes.items()),
         arrived_at=None if published is None else parse(published, "publishTime"),
+        topic=topic,
     )
 
 

@@ -163,3 +163,9 @@ def test_no_record_makes_a_stray_exception(record: dict[str, object]) -> None:
     for opener in (envelopes.open_kcat, envelopes.open_pubsub):
         with contextlib.suppress(DecodeError):
             opener(json.dumps(record).encode())
+
+
+def test_a_dead_letter_from_a_bus_says_its_topic_beside_the_message():
+    line = b'{"message":{"data":"e30="},"topic":"folio.circulation"}'
+    assert envelopes.open_pubsub(line).topic == "folio.circulation"
+    assert envelopes.open_pubsub(b'{"message":{"data":"e30="}}').topic is None
