@@ -169,6 +169,7 @@ def _configuration(sources: Sequence[str], keyring: str, base: str, counts_store
     yield 'work_store = "work.db"        # open tallies and positions: restricted'
     yield f"counts_store = {_quoted(counts_store)}    # released counts and the ledger: for analysts"
     yield 'dead_letters = "dead-letters"'
+    yield '# metrics = { address = "127.0.0.1:9464" }   # where `carrel live` answers /metrics, /readyz and /healthz; else nowhere'
     for name in ADAPTERS:
         yield ""
         lines = list(_source(name, base))
