@@ -10,8 +10,11 @@ import pytest
 from pipelines.configuration import ConfigurationError, load
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN, ServerAwayError
 from tests.support.released import ledger, released
-from tests.support.replaying import begun, checkouts, deployment, edit, killed, replayed, write
+from tests.support.replaying import at, begun, checkouts, deployment, edit, killed, replayed, write
+from tests.support.scripted_live import ScriptedLive
+from tests.support.scripted_live import checkouts as live_checkouts
 
 pytestmark = pytest.mark.engine
 
@@ -136,6 +139,46 @@ def test_a_server_that_goes_away_in_the_middle_ends_the_replay(on_postgres, post
 
     assert child.exitcode == 1
     assert left(on_postgres) == expected
+
+
+def test_live_is_looked_at_while_it_runs_and_goes_on_after_its_session_was_lost(
+    run, on_postgres, postgres, monkeypatch
+):
+    toml = on_postgres / "carrel.toml"
+    address = load(toml).work_store
+    start = at("2026-03-10", 12)
+    live = ScriptedLive(toml, monkeypatch, start)
+    seen = {}
+
+    def put(first):
+        live.bus.put(live_checkouts(range(first, first + 130), start - 30 * 60_000))
+
+    def look():
+        with WorkStore(address, read_only=True) as store:
+            seen["acts"] = store.totals(OPEN)["carrel-event", "decoded"]
+            seen["epoch"] = store.value("epoch")
+
+    def ask():
+        look()
+        seen["status"] = json.loads(run("-c", toml, "status", "--json").stdout)
+
+    def lose():
+        put(130)
+        with postgres.connect() as session:
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (address.rpartition("/")[2],),
+            )
+
+    with pytest.raises(ServerAwayError, match="the session with the server is lost"):
+        live.run(lambda: put(0), ask, lose, lambda: None)
+    first, acknowledged = dict(seen), live.bus.acknowledged
+    live.run(lambda: put(130), look)  # what was not acknowledged comes again
+
+    assert acknowledged == 1
+    assert (first["acts"], seen["acts"]) == (130, 260)
+    assert first["status"]["held"]["circ_branch_material_month 2026-03-01"] == 100
+    assert int(seen["epoch"]) == int(first["epoch"]) + 1
 
 
 def test_carrel_toml_names_it_by_path_or_address(library, tmp_path):

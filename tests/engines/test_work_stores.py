@@ -289,6 +289,7 @@ def test_killed_at_a_labelled_point_a_batch_is_there_whole_or_not_at_all(place, 
     assert in_a_child(work) == -signal.SIGKILL
     monkeypatch.delenv("CARREL_CRASH_AT")
 
+    assert kept(place)["positions"][0]["log"].next == number  # who only reads finds the same
     with place.open() as store:  # at once: nobody waits for the dead one
         assert store.positions("folio")["log"].next == number
         assert (answers(store) == after_one) == (number == 1)
