@@ -7,11 +7,12 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.counts_address import AddressError, CountsAddress, counts_address
+from pipelines.letters_address import LettersAddress, LettersFile, letters_address
 from pipelines.work_address import WorkAddress, work_address
 from schemas.policy_compiler import Capability
 from schemas.wire import ADAPTERS
@@ -76,7 +77,7 @@ class _File(BaseModel):
     keyring: str
     work_store: str = "work.db"
     counts_store: str = "counts.db"
-    dead_letters: str = "dead-letters"
+    dead_letters: Union[str, LettersFile] = "dead-letters"
     metrics: Optional[_MetricsFile] = None
     sources: Dict[str, _SourceFile] = Field(min_length=1)
 
@@ -172,6 +173,7 @@ class Deployment:
     dead_letters: Path
     sources: tuple[SourceConfig, ...]
     metrics: Optional[ListensAt] = None  # nobody is answered
+    letters_to: Optional[LettersAddress] = None  # written to `dead_letters`, a directory
 
 
 def load(path: Path) -> Deployment:
@@ -204,9 +206,10 @@ def load(path: Path) -> Deployment:
         recipient=at(file.recipient),
         work_store=_work_store_at(file.work_store, directory),
         counts_store=counts_store_at(file.counts_store, directory),
-        dead_letters=at(file.dead_letters),
+        dead_letters=at(file.dead_letters if isinstance(file.dead_letters, str) else file.dead_letters.directory),
         sources=tuple(_source(name, source, directory, file.sources) for name, source in file.sources.items()),
         metrics=_metrics(file.metrics),
+        letters_to=_letters_to(file.dead_letters, at),
     )
 
 
@@ -215,6 +218,14 @@ def _at(directory: Path, name: str) -> Path:
         return (directory / Path(name).expanduser()).absolute()
     except RuntimeError:
         message = "carrel.toml: a path begins with ~ but there is no such home; write the path out"
+        raise ConfigurationError(message) from None
+
+
+def _letters_to(file: Union[str, LettersFile], at: Callable[[str], Path]) -> Optional[LettersAddress]:
+    try:
+        return None if isinstance(file, str) else letters_address(file, at)
+    except AddressError as error:
+        message = f"dead_letters: {error}"
         raise ConfigurationError(message) from None
 
 

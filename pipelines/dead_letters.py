@@ -82,7 +82,8 @@ def _iso(day: str) -> str:
     return day
 
 
-def _line(reject: SealedReject) -> bytes:
+def line_of(reject: SealedReject) -> bytes:
+    """The line of a letter, wherever it is kept: its clear part with the sealed bytes at its end."""
     clear = reject.clear
     fields = json.loads(clear)
     named = (fields.get("source"), fields.get("reason")) if isinstance(fields, dict) else ()
@@ -118,7 +119,7 @@ class DeadLetterDirectory:
         if not _BATCH.fullmatch(batch_name):
             message = "dead letters: a batch name has letters outside A-Z a-z 0-9 . _ -; report this as a bug"
             raise DeadLetterError(message)
-        content = b"".join(_line(reject) for reject in rejects)
+        content = b"".join(line_of(reject) for reject in rejects)
         stem = f"{_iso(day)}_{batch_name}"
         if not rejects:
             return

@@ -16,10 +16,10 @@ from pipelines.buses import open_buses
 from pipelines.configuration import ConfigurationError, Deployment
 from pipelines.counts_opening import open_counts
 from pipelines.crash_points import crash_point
-from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.iso_days import utc_day
 from pipelines.journal import Journal
 from pipelines.key_life import KeyLife
+from pipelines.letters_output import LettersOutput, letters_output, purge_letters
 from pipelines.loop import Totals, run_batch
 from pipelines.planning import begin_afresh_without_keys
 from pipelines.publication import finish_pending, release_due
@@ -46,17 +46,19 @@ class Live:
       buses: source name -> its bus.
       now: the wall clock, ms UTC.
       stopped: sources whose breaker is open: their buses are not read and keep what comes.
+      purged: the last day on which old letters were deleted.
       looked: in which hour since 1970 it was last looked what is due.
     """
 
     run: Run
     buses: Mapping[str, Bus]
-    letters: DeadLetterDirectory
+    letters: LettersOutput
     journal: Journal
     watch: Watch
     now: Callable[[], int]
     limits: Limits
     stopped: set[str] = field(default_factory=set)
+    purged: str = ""
     looked: int = 0
 
     def go_on(self, stopping: Callable[[], bool]) -> None:
@@ -78,6 +80,7 @@ class Live:
     def step(self) -> None:
         """One round over all buses, and the releases that it makes due."""
         self._at_this_time()
+        self._purge()
         reading = {source: bus for source, bus in self.buses.items() if source not in self.stopped}
         if not reading:
             time.sleep(self.limits.seconds)  # as long as a bus would wait
@@ -86,6 +89,12 @@ class Live:
         if moved or self.run.job.now // HOUR != self.looked:
             self._release(moved)
         self.watch.round_done(self.run)
+
+    def _purge(self) -> None:
+        """Delete letters that are too old, once a day."""
+        if self.purged != self.run.job.day:
+            purge_letters(self.run.deployment, self.letters, utc_day(self.run.job.now))
+            self.purged = self.run.job.day
 
     def _at_this_time(self) -> None:
         now = self.now()
@@ -208,7 +217,7 @@ def live(
             with store.transaction() as transaction:
                 for source in deployment.sources:
                     transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
-            letters = DeadLetterDirectory(deployment.dead_letters)
+            letters = letters_output(deployment)
             journal.note("live_started", sources=len(buses))
             loop = Live(with_lookups(run, tuple(buses)), buses, letters, journal, watch, now, limits)
             loop.go_on(stopping)

@@ -21,7 +21,12 @@ from pipelines.kafka_bus_settings import BrokerSettings
 
 _PATIENCE = 60  # seconds for all of one send
 _AT_ONCE = 100  # messages of at most 90 KB each in one request: the service takes 10 MB
-_WRITING = {"enable.idempotence": True, "delivery.timeout.ms": _PATIENCE * 1000, "linger.ms": 5}
+_WRITING = {
+    "enable.idempotence": True,
+    "delivery.timeout.ms": _PATIENCE * 1000,
+    "topic.metadata.propagation.max.ms": 5_000,  # a topic that is not there is said soon
+    "linger.ms": 5,
+}
 
 
 @dataclass(frozen=True, repr=False)

@@ -14,8 +14,8 @@ from pipelines import inputs
 from pipelines.breaker import REPLAY, BreakerOpenError, judge, open_breaker
 from pipelines.configuration import SourceConfig
 from pipelines.crash_points import crash_point
-from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.inputs import InputError
+from pipelines.letters_output import LettersOutput
 from pipelines.loop import Totals, run_batch
 from pipelines.progress import Step, Told
 from pipelines.run import Begun, Planned, Run
@@ -89,7 +89,7 @@ def archive(run: Run, begun: Begun, file: Planned) -> Optional[Archive]:
 
 
 def read_all(
-    run: Run, letters: DeadLetterDirectory, archives: Sequence[Archive], due: Callable[[], None], told: Told
+    run: Run, letters: LettersOutput, archives: Sequence[Archive], due: Callable[[], None], told: Told
 ) -> None:
     """Read all files to their end.
 
@@ -147,7 +147,7 @@ def _advance(run: Run, source: str, clock: int) -> bool:
     return True
 
 
-def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
+def _commit(run: Run, letters: LettersOutput, one: Archive) -> bool:
     """Read and commit the next batch of a file; whether it was the last."""
     batch = one.next_batch()
     crash_point("batch-read")
@@ -185,8 +185,8 @@ def _commit(run: Run, letters: DeadLetterDirectory, one: Archive) -> bool:
     return batch.done
 
 
-def write_letters(store: WorkStore, letters: DeadLetterDirectory, day: str) -> None:
-    """Write committed rejects out; the same batch writes the same file, so a kill in between does no harm."""
+def write_letters(store: WorkStore, letters: LettersOutput, day: str) -> None:
+    """Write committed rejects out; the same batch is the same letters, so a kill in between does no harm."""
     for batch, rejects in store.pending_rejects().items():
         letters.write(batch, day, rejects)
         crash_point("rejects-written")

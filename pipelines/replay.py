@@ -9,11 +9,11 @@ from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
 from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
-from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.held import name_held
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
 from pipelines.keys import KeyringAt
+from pipelines.letters_output import letters_output
 from pipelines.loop import Job
 from pipelines.opening import load_public
 from pipelines.planning import Request, begin, begin_afresh_without_keys, chosen_sources, plan
@@ -65,7 +65,7 @@ def replay(
     with WorkStore(deployment.work_store) as store, open_counts(deployment.counts_store) as counts:
         run = Run(deployment, job_of(deployment, policy, counts, now), store, counts, Zone(policy.time_zone))
         keys = KeyLife(deployment, policy, store, counts, now)
-        letters = DeadLetterDirectory(deployment.dead_letters)
+        letters = letters_output(deployment)
         finish_pending(run)
         write_letters(store, letters, run.job.day)
         run.tell(keys.keep_deadlines())

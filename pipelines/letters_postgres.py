@@ -1,0 +1,71 @@
+"""Dead letters in a table of PostgreSQL: a letter is a row, told apart by batch and number."""
+
+from typing import Any, Callable, Sequence, TypeVar
+
+import psycopg
+
+from pipelines.dead_letters import DeadLetterError, line_of
+from schemas.rejects import SealedReject
+
+_T = TypeVar("_T")
+_SCHEMA = """CREATE TABLE IF NOT EXISTS carrel_dead_letters(
+  batch TEXT NOT NULL, number INTEGER NOT NULL, day DATE NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL,
+  line TEXT NOT NULL, PRIMARY KEY(batch, number))"""
+_CREATING = 0x6C65_7474_6572  # the advisory lock of who makes the table
+_INSERT = "INSERT INTO carrel_dead_letters VALUES(%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+_SECONDS = 10
+
+
+class PostgresLetters:
+    """One database; a session for each write: letters are rare.
+
+    Args:
+      address: postgresql://USER@HOST/DATABASE, the password by PGPASSFILE or PGPASSWORD.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def write(self, batch_name: str, day: str, rejects: Sequence[SealedReject]) -> None:
+        """See `LettersOutput`; once, all of a batch or none.
+
+        Raises:
+          DeadLetterError: the server does not take them.
+        """
+        rows = [
+            (batch_name, number, day, one.source, one.reason, line_of(one).decode().rstrip("\n"))
+            for number, one in enumerate(rejects, 1)
+        ]
+
+        def insert(cursor: "psycopg.Cursor[Any]") -> int:
+            cursor.executemany(_INSERT, rows)
+            return len(rows)
+
+        if rows:
+            self._do(insert)
+
+    def purge(self, older_than_day: str) -> int:
+        """Delete the rows of days before this one; how many.
+
+        Raises:
+          DeadLetterError: the server does not do it.
+        """
+
+        def delete(cursor: "psycopg.Cursor[Any]") -> int:
+            return cursor.execute("DELETE FROM carrel_dead_letters WHERE day < %s", (older_than_day,)).rowcount
+
+        return self._do(delete)
+
+    def _do(self, work: Callable[["psycopg.Cursor[Any]"], _T]) -> _T:
+        try:
+            with psycopg.connect(self._address, connect_timeout=_SECONDS) as session, session.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '30s'")
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATING,))
+                cursor.execute(_SCHEMA)
+                return work(cursor)
+        except psycopg.Error as error:
+            code = error.sqlstate or "no answer"
+            message = (
+                f"dead letters in PostgreSQL: the server does not take them ({code}); check address, role and disk"
+            )
+            raise DeadLetterError(message) from None
