@@ -19,7 +19,7 @@ _TEXT = 'TEXT COLLATE "C"'
 _SCHEMA = schema(text=_TEXT, whole="BIGINT", blob="BYTEA", number="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY")
 _WHERE = "carrel_work"
 _LOCK = 0x6361_7272_656C_776B  # the number of the advisory lock, for all databases alike
-_PATIENCE = "2s"  # a killed writer's session is there until the server has noticed
+_PATIENCE = "5s"  # a killed writer's session is there until the server has noticed
 _LOST = "the session with the server is lost; nothing of this batch was kept, run again when the server is back"
 _IN_DOUBT = "the session was lost while committing; the batch is kept whole or not at all, run again to go on from it"
 _FAULTS = {
@@ -64,6 +64,8 @@ class PostgresWork:
                 if self.rows("SELECT current_setting(?)", (setting,)) == [("off",)]:
                     message = f"{self.name}: {setting} is off, so a crash of the server would lose batches; set it on"
                     raise WorkStoreError(message)
+            # As it is now it stays for this session, whatever is set on the server meanwhile.
+            self.rows("SELECT set_config('synchronous_commit', current_setting('synchronous_commit'), false)")
             if self.rows("SELECT to_regnamespace(?) IS NULL", (_WHERE,)) == [(True,)]:
                 self._session.execute(f"CREATE SCHEMA {_WHERE}")
             for statement in _SCHEMA:

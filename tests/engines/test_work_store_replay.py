@@ -166,7 +166,7 @@ def test_live_is_looked_at_while_it_runs_and_goes_on_after_its_session_was_lost(
         put(130)
         with postgres.connect() as session:
             session.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = %s",
                 (address.rpartition("/")[2],),
             )
 

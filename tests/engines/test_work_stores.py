@@ -57,7 +57,7 @@ class Place:
 def _postgres(server, name: str) -> Place:
     def evict() -> None:
         with server.connect() as session:
-            session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            session.execute("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = %s", (name,))
 
     return Place(server.address(name), lambda store: store._database.rows("SELECT pg_advisory_unlock_all()"), evict)
 
@@ -313,7 +313,8 @@ def test_a_message_refused_again_makes_no_second_letter(place):
 # One writer.
 
 
-def test_a_second_instance_is_refused_and_does_no_harm(place):
+def test_a_second_instance_is_refused_and_does_no_harm(place, monkeypatch):
+    monkeypatch.setattr("pipelines.work_postgres._PATIENCE", "100ms")
     with place.open() as first:
         with pytest.raises(HeldByAnotherError, match="another instance holds this store") as refused:
             place.open().__enter__()
@@ -452,6 +453,27 @@ def test_a_full_disk_is_one_line_and_leaves_the_store_as_it_was(tmp_path):
         batch(store, 2)
 
 
+def test_a_full_disk_of_the_server_is_one_line_without_its_text(there, postgres):
+    """Acted by a trigger, which quotes what was to be written, as a server's own words do."""
+    with there.open() as store, postgres.connect(there.address.rpartition("/")[2]) as session:
+        batch(store, 1)
+        before = answers(store)
+        session.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no room for %', NEW.table_name USING ERRCODE = 'disk_full'; END $$"
+        )
+        session.execute(
+            "CREATE TRIGGER full_disk BEFORE INSERT ON carrel_work.tallies FOR EACH ROW EXECUTE FUNCTION full_disk()"
+        )
+        with pytest.raises(WorkStoreError, match="the server's disk is full") as full:
+            moving(store, lambda _: None)
+
+        assert KEYS[0].table not in one_line(full)
+        assert answers(store) == before
+        session.execute("DROP FUNCTION full_disk CASCADE")
+        batch(store, 2)
+
+
 def test_a_disk_that_takes_no_more_is_one_line_and_leaves_the_store_as_it_was(tmp_path):
     """Met where the log is written, whose pages SQLite does not count."""
     with WorkStore(tmp_path / "work.db") as store:
@@ -503,16 +525,31 @@ def test_a_session_that_is_lost_at_the_commit_says_that_nobody_knows(there):
         assert one_line(lost)
 
 
-@pytest.mark.parametrize("database_setting", ["synchronous_commit"])
-def test_a_server_that_forgets_commits_is_refused(there, postgres, database_setting):
+def test_a_server_that_forgets_commits_is_refused(there, postgres):
     name = there.address.rpartition("/")[2]
     with postgres.connect() as session:
-        session.execute(f"ALTER DATABASE {name} SET {database_setting} = off")
+        session.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
 
-    with pytest.raises(WorkStoreError, match=f"{database_setting} is off") as refused:
+    with pytest.raises(WorkStoreError, match="synchronous_commit is off") as refused:
         there.open().__enter__()
 
     assert one_line(refused)
+
+
+def test_a_session_does_not_forget_commits_whatever_the_server_is_told_meanwhile(there, postgres):
+    setting = "SELECT current_setting('synchronous_commit')"
+    with there.open() as store, postgres.connect() as session:
+        session.execute("ALTER SYSTEM SET synchronous_commit = off")
+        try:
+            session.execute("SELECT pg_reload_conf()")
+            until = time.monotonic() + 20
+            while session.execute(setting).fetchone() != ("off",):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            assert store._database.rows(setting) == [("on",)]
+        finally:
+            session.execute("ALTER SYSTEM RESET synchronous_commit")
+            session.execute("SELECT pg_reload_conf()")
 
 
 def test_the_password_comes_from_outside_and_is_never_told(postgres, monkeypatch):
