@@ -2,23 +2,29 @@
 
 import base64
 import datetime as dt
+import io
 import json
+import time
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from pipelines.bus import Limits
 from pipelines.buses import open_buses
 from pipelines.configuration import capabilities, load
 from pipelines.dead_letters import DeadLetterDirectory, DeadLetterError
+from pipelines.journal import Journal
 from pipelines.letters_output import letters_output, purge_letters
 from pipelines.letters_postgres import PostgresLetters
+from pipelines.live import live
 from pipelines.work_store import WorkStore
 from schemas.policy_compiler import compile_policy
 from schemas.rejects import SealedReject
-from tests.support.kafka_messages import amount, gather, wall
+from tests.support.kafka_messages import amount, gather, publish, wall
 from tests.support.replaying import checkouts, deployment, edit, replayed, write
 
 pytestmark = pytest.mark.engine
+SOURCE = 'adapter = "carrel-event"\n'
 BRANCH = 'B02 = "north"\n'
 REJECTS = [
     SealedReject("ils", reason, json.dumps({"reason": reason, "source": "ils"}).encode(), sealed, b"")
@@ -182,3 +188,45 @@ def test_redriven_letters_come_from_the_pubsub_topic_of_their_source(run, pubsub
     lost = mended(run, library, f'bus = {{ kind = "pubsub", subscription = "{made.subscription}" }}')
     came = delivered(library, len(lost))
     assert sorted(map(json.dumps, came)) == sorted(map(json.dumps, lost))
+
+
+def lived(directory, until):
+    """Run live in this process until the journal has an event, or a number of letters is there; what it gave back."""
+    found = load(directory / "carrel.toml")
+    stream, deadline = io.StringIO(), time.monotonic() + 90
+
+    def stopping():
+        assert time.monotonic() < deadline, stream.getvalue()
+        return until(stream.getvalue())
+
+    stopped = live(
+        found,
+        compile_policy(found.policy_text, capabilities(found)),
+        now=wall,
+        stopping=stopping,
+        journal=Journal(stream),
+        limits=Limits(),
+    )
+    return set(stopped)
+
+
+@pytest.mark.parametrize("kind", ["kafka", "pubsub"])
+def test_a_stopped_source_gives_its_messages_back_and_they_are_read_once_it_is_resumed(run, request, library, kind):
+    engine = request.getfixturevalue(kind)
+    lost = [json.dumps(event | {"branch": "B02"}).encode() for event in checkouts("2026-03-01", 30, of=5)]
+    if kind == "kafka":
+        topic = engine.make_topic("hoard", **{"retention.ms": -1})
+        publish(engine.brokers, topic, {0: lost})
+        bus = f'bus = {{ kind = "kafka", topics = ["{topic}"], settings = "{settings(engine, library)}" }}'
+    else:
+        made = engine.make()
+        engine.publish(made, lost)
+        bus = f'bus = {{ kind = "pubsub", subscription = "{made.subscription}" }}'
+    edit(library / "carrel.toml", SOURCE, f"{SOURCE}{bus}\nstate_is_only_copy = true\n")
+
+    assert lived(library, lambda said: "breaker_open" in said) == {"carrel-event"}
+    directory = DeadLetterDirectory(library / "dead-letters")
+    assert sum(one.letters for one in directory.list()) < 100  # what came before there were too many
+
+    run("-c", library / "carrel.toml", "sources", "resume", "carrel-event", "--accept")
+    assert lived(library, lambda _: sum(one.letters for one in directory.list()) == len(lost)) == set()
