@@ -14,7 +14,7 @@ from pipelines.journal import Journal
 
 # Others are told of as "other": the name of a logger may be made from data too.
 LIBRARIES = frozenset(
-    {"apache_beam", "asyncio", "concurrent", "confluent_kafka", "google", "grpc", "pyarrow", "urllib3"}
+    {"apache_beam", "asyncio", "concurrent", "confluent_kafka", "google", "grpc", "psycopg", "pyarrow", "urllib3"}
 )
 _OURS = frozenset({"pipelines", "schemas", "transforms"})
 _EVERY = 600.0  # seconds: the same library and level is noted at most so often
