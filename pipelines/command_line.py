@@ -126,7 +126,10 @@ def init(
         typer.Option(metavar="DIR", help="A `carrel sample` folder.", show_default="archive/ in the deployment"),
     ] = None,
     counts_store: Annotated[
-        str, typer.Option(metavar="STORE", help="A file, postgresql://USER@HOST/DATABASE or parquet:DIR.")
+        str,
+        typer.Option(
+            metavar="STORE", help="A file, postgresql://USER@HOST/DATABASE, parquet:DIR or bigquery:PROJECT.DATASET."
+        ),
     ] = "counts.db",
 ) -> None:
     """Write a commented deployment with its keys and stores."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.counts_address import PARQUET, CountsAddress
+from pipelines.counts_address import BIGQUERY, PARQUET, CountsAddress
 from pipelines.counts_sql import SqlCounts
 from pipelines.counts_sqlite import SqliteDatabase
 from pipelines.counts_store import CountsStore
@@ -26,6 +26,10 @@ def open_counts(address: CountsAddress, *, create: bool = False) -> CountsStore:
         from pipelines.counts_parquet import ParquetCounts  # noqa: PLC0415 - see above
 
         return ParquetCounts(Path(address.removeprefix(PARQUET)), create=create)
+    if address.startswith(BIGQUERY):
+        from pipelines.counts_bigquery import BigQueryCounts  # noqa: PLC0415 - see above
+
+        return BigQueryCounts(address, create=create)
     from pipelines.counts_postgres import PostgresDatabase  # noqa: PLC0415 - see above
 
     return SqlCounts(PostgresDatabase(address, create=create))

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from tests.support.bigquery_server import BigQueryMissingError, BigQueryServer
 from tests.support.kafka_server import KafkaMissingError, KafkaServer
 from tests.support.postgres_server import PostgresMissingError, PostgresServer
 from tests.support.pubsub_server import PubsubMissingError, PubsubServer
@@ -70,3 +71,22 @@ def postgres_database(postgres):
     name = postgres.make_database()
     yield name
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(tmp_path_factory):
+    try:
+        server = BigQueryServer(tmp_path_factory.mktemp("bigquery"))
+    except BigQueryMissingError as error:
+        missing("bigquery emulator", error)
+        return
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bigquery_dataset(bigquery_server, monkeypatch):
+    """The address of an empty dataset, and the environment that leads a client to it."""
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_server.host)
+    return bigquery_server.make_dataset()

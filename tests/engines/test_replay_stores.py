@@ -58,3 +58,8 @@ def test_a_replay_into_a_folder_equals_one_into_sqlite(by_sqlite, tmp_path) -> N
 def test_a_replay_into_postgresql_equals_one_into_sqlite(by_sqlite, tmp_path, postgres, postgres_database) -> None:
     assert _ran(tmp_path / "library", postgres.address(postgres_database)) == by_sqlite
     assert len(by_sqlite[0]) > 30
+
+
+def test_a_replay_into_bigquery_equals_one_into_sqlite(by_sqlite, tmp_path, bigquery_dataset) -> None:
+    assert _ran(tmp_path / "library", bigquery_dataset) == by_sqlite
+    assert len(by_sqlite[0]) > 30

@@ -154,7 +154,11 @@ def test_labels_come_from_the_policy(write):
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql://reader@db.example/library?sslmode=verify-full", "postgresql:///?service=library"],
+    [
+        "postgresql://reader@db.example/library?sslmode=verify-full",
+        "postgresql:///?service=library",
+        "bigquery:city-library.counts",
+    ],
 )
 def test_a_counts_store_elsewhere_is_named_by_its_address(write, address):
     assert load(write(f"counts_store = {json.dumps(address)}\n" + TOP + SOURCE)).counts_store == address
@@ -173,6 +177,7 @@ def test_a_folder_of_counts_is_relative_to_the_file(write, tmp_path):
         ("postgresql://db.example/library?sslmode=require&PASSWORD=tulip", "holds a password"),
         ("postgresql://[tulip/library", "well-formed"),
         ("postgresql:tulip", "need postgresql://"),
+        ("bigquery:tulip", "PROJECT.DATASET"),
         ("mysql://tulip@db.example/library", "begins with postgresql:"),
     ],
 )
