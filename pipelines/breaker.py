@@ -4,7 +4,9 @@ The batch that goes over the limit is not committed. The bus or the archive keep
 again, and rightly, once the cause is mended. What is counted belongs to a window: one hour of `carrel live`, one run
 of `carrel replay`. Only the reader's own clock tells windows apart: what is refused has often no readable arrival.
 A thousand an hour is meant of arrivals, as far as those of a window could be read: a backlog of a month, read in a
-minute, may refuse more than one hour of it.
+minute, may refuse more than one hour of it. A run is judged as a whole: by the bytes still to be read, what came is
+taken for a part of all, so that a small bad file that happens to come first stops nothing. A `gap` is not counted: it
+is the source's word that it has lost something, there is nothing to mend, and no record in it.
 
 Its state lies in the work store and is part of each batch's transaction, so that no restart forgets it.
 """
@@ -17,6 +19,7 @@ from typing import Mapping, Optional, Sequence
 from pipelines.work_store import WorkStore
 from pipelines.work_transaction import Transaction
 from schemas.chunks import ArrivalSpan
+from schemas.rejects import Reason
 from transforms.privacy.times import HOUR
 
 LIVE, REPLAY = "live", "replay"
@@ -69,11 +72,11 @@ class Breaker:
             reason="",
         )
 
-    def is_over(self) -> bool:
-        """Whether this is too much."""
+    def is_over(self, whole: float = 1.0) -> bool:
+        """Whether this is too much, where the window has `whole` times what was read of it."""
         hours = 1 if self.first is None or self.last is None else (self.last - self.first) // HOUR + 1
-        is_share = self.rejects >= FEWEST and self.rejects * SHARE > self.messages
-        return is_share or self.rejects >= AN_HOUR * hours
+        is_share = self.rejects >= FEWEST and self.rejects * SHARE > self.messages * whole
+        return is_share or self.rejects >= AN_HOUR * hours * whole
 
 
 def breaker(store: WorkStore, reader: str, source: str) -> Breaker:
@@ -97,19 +100,21 @@ def judge(
     *,
     window: int,
     now: int,
+    whole: float = 1.0,
 ) -> None:
     """Count a batch in its own transaction.
 
     Args:
       counts: the batch's conservation counts, (source, name) -> amount.
       window: which hour, or run, this is.
+      whole: how many times as much the window has as was read of it with this batch; 1 where that is not known.
 
     Raises:
       BreakerOpenError: it refuses too much; the batch must not be committed.
     """
     refused: Counter[str] = Counter()
     for (_, name), amount in sorted(counts.items()):
-        if name.startswith(_REJECTED):
+        if name.startswith(_REJECTED) and name != f"{_REJECTED}{Reason.GAP}":
             refused[name.removeprefix(_REJECTED)] += amount
     before = breaker(store, reader, source)
     if not counts or now < before.accepts_until:
@@ -117,7 +122,7 @@ def judge(
     if before.window != window:
         before = Breaker(window=window)
     found = before.after(spans, counts.get((source, "messages"), 0), refused.total())
-    if refused and found.is_over():
+    if refused and found.is_over(whole):
         raise BreakerOpenError(source, refused.most_common(1)[0][0])
     _keep(transaction, reader, source, found)
 

@@ -102,7 +102,7 @@ def read_all(
     """
 
     def read_on(one: Archive) -> bool:
-        is_done = _commit(run, letters, one)
+        is_done = _commit(run, letters, one, [file for file in archives if file.source is one.source])
         done = sum(min(file.standing.at, file.standing.size) for file in archives)
         total = sum(file.standing.size for file in archives)
         told(Step(one.source.name, archives.index(one) + 1, len(archives), done, total))
@@ -147,9 +147,11 @@ def _advance(run: Run, source: str, clock: int) -> bool:
     return True
 
 
-def _commit(run: Run, letters: LettersOutput, one: Archive) -> bool:
+def _commit(run: Run, letters: LettersOutput, one: Archive, of_source: Sequence[Archive]) -> bool:
     """Read and commit the next batch of a file; whether it was the last."""
     batch = one.next_batch()
+    ends = [batch.end if file is one else file.standing for file in of_source]
+    whole = sum(end.size for end in ends) / max(1, sum(min(end.at, end.size) for end in ends))
     crash_point("batch-read")
     part = str(one.path)
     place = f"{one.source.name}\0{part}\0{one.standing.at}\0{batch.end.at}\0{batch.done}\0{run.store.epoch}"
@@ -157,7 +159,7 @@ def _commit(run: Run, letters: LettersOutput, one: Archive) -> bool:
 
     def move(transaction: Transaction, spans: Sequence[ArrivalSpan], counts: Totals) -> None:
         name, now = one.source.name, run.job.now
-        judge(run.store, transaction, REPLAY, name, counts, spans, window=one.began, now=now)
+        judge(run.store, transaction, REPLAY, name, counts, spans, window=one.began, now=now, whole=max(1.0, whole))
         accepted = position
         if one.source.ordered_by_arrival:
             accepted = one.in_order(position, spans)

@@ -1,18 +1,20 @@
 """A source that refuses too much stops being read: its bus or archive keeps what comes, and the others go on."""
 
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
 from pipelines import live as live_module
-from pipelines.breaker import Breaker
+from pipelines.breaker import LIVE, Breaker, BreakerOpenError, judge
 from pipelines.commands import living
 from pipelines.commands.sources import resume_source
 from pipelines.configuration import load
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.invocation import FINDING, Invocation
+from pipelines.work_store import WorkStore
 from schemas.chunks import ArrivalSpan
+from schemas.rejects import Reason
 from tests.support.replaying import checkouts as days_of_checkouts
 from tests.support.replaying import deployment, positions, write
 from tests.support.scripted_bus import ScriptedBus
@@ -172,3 +174,30 @@ def test_what_cannot_be_mended_in_an_archive_becomes_letters_by_the_operators_wo
 def test_a_source_that_is_not_configured_cannot_be_resumed(run, library):
     refused = run("-c", library.toml, "sources", "resume", "nobody", code=2)
     assert "no such source" in refused.stderr
+
+
+def test_a_gap_is_no_refusal(tmp_path):
+    with WorkStore(tmp_path / "work.db") as store:
+        for reason, name in ((Reason.GAP, "lost"), (Reason.NOT_JSON, "bad")):
+            counts = {(name, "messages"): 2_000, (name, f"rejected/{reason}"): 2_000}
+            opens = pytest.raises(BreakerOpenError) if name == "bad" else nullcontext()
+            with opens, store.transaction() as transaction:
+                judge(store, transaction, LIVE, name, counts, (), window=1, now=START)
+
+
+@pytest.mark.parametrize(("good", "code"), [(40_000, 0), (4_000, 1)])
+def test_a_small_bad_file_that_comes_first_is_judged_as_a_part_of_the_whole_run(run, tmp_path, good, code):
+    directory = deployment(tmp_path / "library")
+    events = days_of_checkouts("2026-03-01", 50, of=good // 50)
+    archive = directory / "archive" / "carrel-event"
+    write(archive / "1.jsonl", [{**event, "phone": "CANARY"} for event in events[:200]])
+    write(archive / "2.jsonl", events)
+
+    run("-c", directory / "carrel.toml", "replay", code=code)
+
+
+def test_a_large_sample_stops_no_source(run, tmp_path):
+    run("sample", tmp_path / "logs", "--sources", "evergreen", "--days", "40")
+    words = ("--sources", "evergreen", "--logs", tmp_path / "logs")
+    run("init", tmp_path / "library", "--secrets", tmp_path / "secrets", *words)
+    run("-c", tmp_path / "library" / "carrel.toml", "replay")
