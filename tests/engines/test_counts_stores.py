@@ -527,6 +527,36 @@ def test_a_dataset_that_cannot_be_used_is_one_line(bigquery_dataset, monkeypatch
     assert "no credentials" in _refused(bigquery_dataset)
 
 
+def test_a_second_writer_of_a_folder_waits_then_says_so_while_readers_go_on(tmp_path: Path, monkeypatch) -> None:
+    from pipelines import counts_directory
+
+    monkeypatch.setattr(counts_directory, "_BUSY_SECONDS", 0.1)
+    address = f"parquet:{tmp_path}/counts"
+    with open_counts(address, create=True) as first, open_counts(address) as second:
+        _seal(first)
+        with first._directory.writing():
+            with pytest.raises(StoreError, match="another process holds it"):
+                second.void("example", "circulation", replace(KEY, table="other"), "", "gap")
+            assert list(second.rows()) == count_rows(TABLE)
+        assert len(second.ledger("example")) == 1
+
+
+def test_a_second_writer_of_a_database_waits_then_says_so_while_readers_go_on(
+    postgres, postgres_database, monkeypatch
+) -> None:
+    from pipelines import counts_postgres
+
+    monkeypatch.setattr(counts_postgres, "_BEGIN", tuple(s.replace("30s", "100ms") for s in counts_postgres._BEGIN))
+    address = postgres.address(postgres_database)
+    with open_counts(address, create=True) as first, open_counts(address) as second:
+        _seal(first)
+        with first._database.transaction():
+            with pytest.raises(StoreError, match="another process holds it"):
+                second.void("example", "circulation", replace(KEY, table="other"), "", "gap")
+            assert list(second.rows()) == count_rows(TABLE)
+        assert len(second.ledger("example")) == 1
+
+
 def test_a_folder_that_is_no_store_is_one_line(tmp_path: Path) -> None:
     assert "no counts store" in _refused(f"parquet:{tmp_path}")
     (tmp_path / "something").write_text("x")
