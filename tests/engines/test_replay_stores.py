@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.configuration import load
+from pipelines.commands import deploying
+from pipelines.configuration import ConfigurationError, load
 from pipelines.counts_opening import open_counts
+from pipelines.counts_rows import StoreError
 from tests.support.replaying import checkouts, deployment, edit, replayed, write
 
 pytestmark = pytest.mark.engine
@@ -63,3 +65,26 @@ def test_a_replay_into_postgresql_equals_one_into_sqlite(by_sqlite, tmp_path, po
 def test_a_replay_into_bigquery_equals_one_into_sqlite(by_sqlite, tmp_path, bigquery_dataset) -> None:
     assert _ran(tmp_path / "library", bigquery_dataset) == by_sqlite
     assert len(by_sqlite[0]) > 30
+
+
+def _init(directory: Path, store: str) -> None:
+    deploying.init(
+        directory, size="small", preset="plain", sources="carrel-event", secrets=directory.parent / "secrets",
+        logs=None, counts_store=store,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("store", ["counts.db", "parquet:counts"])
+def test_init_makes_the_store_that_it_is_told(tmp_path, store) -> None:
+    _init(tmp_path / "library", store)
+    with open_counts(load(tmp_path / "library" / "carrel.toml").counts_store) as counts:
+        assert list(counts.rows()) == []
+
+
+@pytest.mark.parametrize(
+    "store", ["postgresql://carrel@127.0.0.1:1/library", "postgresql://carrel:x@127.0.0.1:1/library", "mysql://x"]
+)
+def test_init_writes_nothing_where_the_store_cannot_be_made(tmp_path, store) -> None:
+    with pytest.raises((StoreError, ConfigurationError)):
+        _init(tmp_path / "library", store)
+    assert list(tmp_path.iterdir()) == []
