@@ -59,7 +59,7 @@ def replay(
       told: is told how far it is.
 
     Raises:
-      ConfigurationError, InputError, WorkStoreError, StoreError, KeyringError: one line each.
+      BreakerOpenError, ConfigurationError, InputError, WorkStoreError, StoreError, KeyringError: one line each.
     """
     chosen = chosen_sources(deployment, request)
     with WorkStore(deployment.work_store) as store, open_counts(deployment.counts_store) as counts:
