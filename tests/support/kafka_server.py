@@ -23,9 +23,9 @@ _SETTINGS = """
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}{heard}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl}{told}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT{doors}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
@@ -86,13 +86,17 @@ def free_port() -> int:
 class KafkaServer:
     """One broker; `start` may be called again after `stop` or `kill`: data and ports stay.
 
+    Args:
+      doors: how many listeners more it has, each of which tells its clients to come through another port.
+
     Attributes:
+      doors: of each the port that it listens on, and the port that clients are told: a proxy's.
       brokers: address without signing in.
       sasl_brokers: address for `USER` with `PASSWORD` (SASL/PLAIN).
       data: folder of its logs, one for each topic partition.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, doors: int = 0) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._jars = kafka_jars()
@@ -102,7 +106,15 @@ class KafkaServer:
         directory.mkdir(parents=True, exist_ok=True)
         self.data = directory / "log"
         self._settings = directory / "server.properties"
-        self._settings.write_text(_SETTINGS.format(directory=directory, user=USER, password=PASSWORD, **ports))
+        self.doors = [(free_port(), free_port()) for _ in range(doors)]
+        listeners = {
+            "heard": "".join(f",DOOR{at}://127.0.0.1:{port}" for at, (port, _) in enumerate(self.doors)),
+            "told": "".join(f",DOOR{at}://127.0.0.1:{port}" for at, (_, port) in enumerate(self.doors)),
+            "doors": "".join(f",DOOR{at}:PLAINTEXT" for at in range(doors)),
+        }
+        self._settings.write_text(
+            _SETTINGS.format(directory=directory, user=USER, password=PASSWORD, **ports, **listeners)
+        )
         cluster = uuid.uuid4().hex[:22]
         self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)).wait(timeout=60)
         self.admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0, "reconnect.backoff.max.ms": 500})

@@ -1,0 +1,55 @@
+"""Faults that the checker must see, put into a forked instance only: each breaks one promise of the product."""
+
+import itertools
+import time
+from dataclasses import replace
+from typing import Any, Callable, Mapping
+
+from pipelines.live import Live
+from pipelines.work_sqlite import SqliteWork, fcntl
+from pipelines.work_transaction import Transaction
+from transforms.decode import Decoded, Decoder
+
+
+def _none() -> None:
+    """The product as it is."""
+
+
+def _position_before_commit() -> None:
+    """What is read is marked read in a transaction of its own, before anything of it is kept."""
+    product = Live._commit
+
+    def commit(self: Live, source: str, batch: Any, clock: Any) -> None:
+        with self.run.store.transaction() as transaction:
+            for position in batch.positions:
+                transaction.advance(source, position)
+        product(self, source, batch, clock)
+
+    Live._commit = commit  # type: ignore[method-assign]
+
+
+def _no_fencing() -> None:
+    """No lock, and an epoch that nobody asks for."""
+    fcntl.flock = lambda *_: None  # type: ignore[assignment]
+    Transaction._refuse_when_fenced = lambda _: None  # type: ignore[method-assign]
+    assert SqliteWork.take.__module__ == "pipelines.work_sqlite"  # whose lock that is
+
+
+def _acts_named_by_position() -> None:
+    """An act is named by where its message lay, so that what is redelivered is another act."""
+    product, places = Decoder.decode, itertools.count(time.time_ns())
+
+    def decode(self: Decoder, chunk: Any) -> Decoded:
+        found = product(self, chunk)
+        found.batches = [replace(one, act_ids=tuple(f"{next(places)}" for _ in one.act_ids)) for one in found.batches]
+        return found
+
+    Decoder.decode = decode  # type: ignore[method-assign]
+
+
+ALL: Mapping[str, Callable[[], None]] = {
+    "": _none,
+    "position before commit": _position_before_commit,
+    "no fencing": _no_fencing,
+    "acts named by position": _acts_named_by_position,
+}

@@ -1,0 +1,5 @@
+"""What a fork server has imported before it forks: everything, and one run of the graph."""
+
+import pytest  # noqa: F401 - a child imports the parent's main module
+
+from tests.engines.faults import instance  # noqa: F401

@@ -1,0 +1,348 @@
+"""One seed: a library that publishes, a `carrel live` that reads, a nemesis that harms it, and what was seen."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Callable, Optional, Sequence
+
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from pipelines.crash_points import LABELS, LIVE_ONLY, STORE_ONLY
+from tests.engines.faults import instance, oracle
+from tests.engines.faults.checker import rows_of
+from tests.engines.faults.seen import see
+from tests.engines.faults.tcp_proxy import TcpProxy
+from tests.support.kafka_server import KafkaServer
+from tests.support.replaying import edit
+
+SOURCE = "carrel-event"
+POINTS = tuple(label for label in (*LABELS, *LIVE_ONLY, *STORE_ONLY) if label not in ("run-planned", "keys-destroyed"))
+MINUTE = 60_000
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.engines.faults.warm"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a seed does, decided before anything is done.
+
+    Attributes:
+      parts: partitions of each topic.
+      harms: for each portion of messages what the nemesis does after it is published: name, number or label.
+    """
+
+    seed: int
+    topics: int
+    partitions: int
+    messages: int
+    idle: float
+    harms: tuple[tuple[tuple[str, object], ...], ...]
+
+    @staticmethod
+    def of(seed: int) -> "Plan":
+        rng = random.Random(f"plan {seed}")
+        harms = tuple(tuple(_harm(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randrange(3, 6)))
+        return Plan(
+            seed, rng.choice((1, 1, 2)), rng.randrange(1, 4), rng.choice((100, 400, 50_000)), rng.choice((0.3, 1.0)),
+            harms,
+        )  # fmt: skip
+
+
+def _harm(rng: random.Random) -> tuple[str, object]:
+    name = rng.choice(("kill", "kill", "crash", "crash", "crash", "pause", "cut", "second", "zombie", "stop", "clock"))
+    match name:
+        case "kill":
+            return name, round(rng.uniform(0, 1.5), 2)
+        case "crash":
+            return name, f"{rng.choice(POINTS)}:{rng.choice((1, 1, 2))}"
+        case "clock":
+            return name, rng.randrange(-10, 30)
+        case _:
+            return name, round(rng.uniform(0.1, 1.0), 2)
+
+
+@dataclass
+class World:
+    """A deployment of its own on topics of its own.
+
+    Args:
+      broker: running.
+      door: the proxy between the instances and the broker, and its address.
+      template: a deployment to copy, its secrets beside it.
+    """
+
+    plan: Plan
+    broker: KafkaServer
+    door: TcpProxy
+    address: str
+    template: Path
+    home: Path
+    mutation: str = ""
+    running: Optional[BaseProcess] = None
+    kills: int = 0
+    started: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.home / "library"
+        self.oracle, self.observed, self.clock, self.journal = (
+            self.home / name for name in ("oracle.jsonl", "observed.jsonl", "clock", "journal.jsonl")
+        )
+        self.home.mkdir(parents=True)
+        shutil.copytree(self.template, self.folder)
+        shutil.copytree(self.template.with_name(f"{self.template.name}-secrets"), self.home / "library-secrets")
+        names = [f"{self.home.name}-{number}" for number in range(self.plan.topics)]
+        for name in names:
+            self.broker.make_topic(
+                name, self.plan.partitions, **{
+                    "message.timestamp.type": "CreateTime", "retention.ms": -1,
+                    "message.timestamp.after.max.ms": 1 << 62, "message.timestamp.before.max.ms": 1 << 62,
+                },
+            )  # fmt: skip
+        self.parts = [f"{name}/{number}" for name in names for number in range(self.plan.partitions)]
+        (self.folder / "kafka.properties").write_text(f"bootstrap.servers={self.address}\n")
+        toml = self.folder / "carrel.toml"
+        edit(toml, "../template-secrets/", "../library-secrets/")
+        bus = f'bus = {{ kind = "kafka", topics = {json.dumps(names)}, settings = "kafka.properties" }}\n'
+        since = 'complete_from = "2026-02-01"\n'
+        edit(toml, f'adapter = "{SOURCE}"\n', f'adapter = "{SOURCE}"\n{bus}{since}')
+        self.clock.write_text(str(oracle.BEGIN))
+
+    def live_through(self) -> None:
+        """Publish portion by portion, harmed after each; then all that is due is published."""
+        portions = oracle.in_portions(
+            oracle.some_messages(self.plan.seed, self.parts), len(self.plan.harms), self.plan.seed
+        )
+        oracle.write(self.oracle, self.plan.seed, portions)
+        see(self.observed, "plan", plan=repr(self.plan))
+        producer = Producer(
+            {
+                "bootstrap.servers": self.broker.brokers,
+                "transactional.id": self.home.name,
+                "log_level": 0,
+                "linger.ms": 0,
+            }
+        )
+        producer.init_transactions(60)
+        for portion, harms in zip(portions, self.plan.harms, strict=True):
+            self.publish(producer, portion)
+            for name, how in harms:
+                HARMS[name](self, how)
+                self.look()
+        self.set_clock(oracle.OVER)
+        self.finish()
+
+    def publish(self, producer: Producer, portion: Sequence[oracle.Message]) -> None:
+        """In one transaction: its messages are there, and it is later, at one and the same moment for a reader."""
+        later = max(message["sorted"] for message in portion)
+        if self.now() < oracle.GONE <= later:
+            self.settle()
+            wait_for(lambda: self.sealed() >= len(oracle.TABLES))
+        producer.begin_transaction()
+        for message in portion:
+            topic, _, number = message["part"].rpartition("/")
+            payload = message["payload"].encode()
+            producer.produce(topic, payload, partition=int(number), timestamp=message["stamp"])
+            producer.poll(0)
+        producer.flush(60)
+        self.set_clock(later)
+        producer.commit_transaction(60)
+
+    def set_clock(self, now: int) -> None:
+        fresh = self.clock.with_suffix(".new")
+        fresh.write_text(str(now))
+        fresh.replace(self.clock)  # never half written
+
+    def now(self) -> int:
+        return int(self.clock.read_text())
+
+    def begun(self, *, crash_at: str = "") -> BaseProcess:
+        """A new process, perhaps beside another one."""
+        given = instance.Given(
+            self.folder, self.clock, self.observed, self.journal, crash_at, self.mutation, self.plan.messages,
+            self.plan.idle,
+        )  # fmt: skip
+        process = FORKS.Process(target=instance.run, args=(given,), daemon=True)
+        process.start()
+        return process
+
+    def start(self, *, crash_at: str = "") -> BaseProcess:
+        """The instance, if there is none yet; not waited for."""
+        if self.running is None or self.running.exitcode is not None:
+            self.running = self.begun(crash_at=crash_at)
+        return self.running
+
+    def settle(self) -> BaseProcess:
+        """The instance, once it has taken its store and opened its buses."""
+        before, began = _lines(self.journal, "live_started"), time.monotonic()
+        if self.running is not None and self.running.exitcode is None and before:
+            return self.running
+        process = self.start()
+        wait_for(lambda: _lines(self.journal, "live_started") > before or process.exitcode is not None)
+        see(self.observed, "start", seconds=time.monotonic() - began)
+        assert process.exitcode is None, (process.exitcode, self.journal.read_text()[-500:])
+        return process
+
+    def kill(self) -> None:
+        """End the instance as a power cut would, if it has not ended so by itself."""
+        if self.running is not None:
+            self.running.kill()
+            self.running.join(30)
+            self.kills += self.running.exitcode == -signal.SIGKILL
+            self.running = None
+
+    def finish(self) -> None:
+        """Until every window is sealed and every partition read to its end."""
+        ends = self.ends()
+        self.settle()
+        wait_for(lambda: self._is_over(ends))
+        self.stop()
+        self.look()
+        see(self.observed, "ends", at=ends)
+        see(self.observed, "totals", totals=dict(_asked(self.folder / "work.db", _TOTALS)))
+
+    def _is_over(self, ends: dict[str, int]) -> bool:
+        assert self.running is not None
+        assert self.running.exitcode is None, self.journal.read_text()[-500:]
+        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.positions() == ends
+
+    def sealed(self) -> int:
+        (found,) = _asked(self.folder / "counts.db", "SELECT COUNT(*) FROM release_ledger WHERE state = 'sealed'")[0]
+        return int(found)
+
+    def stop(self) -> None:
+        """As an operator does: it ends in order."""
+        process, self.running = self.settle(), None
+        process.terminate()
+        process.join(60)
+        assert process.exitcode == 0, (process.exitcode, self.journal.read_text()[-500:])
+
+    def look(self) -> None:
+        """See what an analyst would, and how far it is."""
+        see(self.observed, "counts", now=self.now(), rows=rows_of(self.folder))
+        see(self.observed, "positions", at=self.positions())
+
+    def positions(self) -> dict[str, int]:
+        with contextlib.suppress(sqlite3.OperationalError):  # nobody has made the store yet
+            return dict(_asked(self.folder / "work.db", "SELECT part, next FROM positions"))
+        return {}
+
+    def ends(self) -> dict[str, int]:
+        """How far each partition goes, the markers of transactions included."""
+        wanted = {TopicPartition(*_place(part)): OffsetSpec.latest() for part in self.parts}
+        asked = self.broker.admin.list_offsets(wanted, request_timeout=30)
+        return {f"{place.topic}/{place.partition}": future.result(60).offset for place, future in asked.items()}
+
+
+_TOTALS = "SELECT name, SUM(amount) FROM batches WHERE lane = 'open' GROUP BY 1"
+
+
+def _place(part: str) -> tuple[str, int]:
+    topic, _, number = part.rpartition("/")
+    return topic, int(number)
+
+
+def _asked(path: Path, query: str) -> list[tuple]:
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def _lines(path: Path, word: str) -> int:
+    return path.read_text().count(word) if path.exists() else 0
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "it did not come about in time"
+        time.sleep(0.05)
+
+
+# --- what the nemesis can do; each leaves a world that can go on ---
+
+
+def _kill(world: World, after: object) -> None:
+    world.start()
+    time.sleep(float(str(after)))
+    world.kill()
+
+
+def _crash(world: World, point: object) -> None:
+    world.kill()
+    process = world.start(crash_at=str(point))
+    process.join(2.5)
+    if process.exitcode is not None:
+        assert process.exitcode == -signal.SIGKILL, (process.exitcode, world.journal.read_text()[-500:])
+    world.kill()  # it may never come there: then it dies wherever it is
+
+
+def _pause(world: World, seconds: object) -> None:
+    world.start()
+    world.broker.pause()
+    try:
+        time.sleep(float(str(seconds)))
+    finally:
+        world.broker.resume()
+
+
+def _cut(world: World, seconds: object) -> None:
+    world.start()
+    world.door.cut()
+    try:
+        time.sleep(float(str(seconds)))
+    finally:
+        world.door.heal()
+
+
+def _second(world: World, _: object) -> None:
+    world.settle()
+    _is_refused(world)
+
+
+def _zombie(world: World, seconds: object) -> None:
+    """Who stands still holds its store all the same, and goes on when it wakes."""
+    process = world.settle()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        _is_refused(world)
+        time.sleep(float(str(seconds)))
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def _is_refused(world: World) -> None:
+    other = world.begun()
+    other.join(60)
+    code = other.exitcode
+    other.kill()
+    see(world.observed, "second", code=code)
+    assert code == 75 or world.mutation, f"a second instance ended with {code}"
+
+
+def _stop(world: World, _: object) -> None:
+    world.stop()
+
+
+def _clock(world: World, minutes: object) -> None:
+    """Less than what a stamp may be ahead, and than the grace of a proof."""
+    world.start()
+    world.set_clock(world.now() + int(str(minutes)) * MINUTE)
+
+
+HARMS = {
+    "kill": _kill, "crash": _crash, "pause": _pause, "cut": _cut, "second": _second, "zombie": _zombie, "stop": _stop,
+    "clock": _clock,
+}  # fmt: skip
