@@ -104,6 +104,7 @@ class Live:
     def _take(self, source: str, bus: Bus) -> bool:
         """Commit what one bus has; whether its clock passed an hour, which is when windows may be due."""
         batch = bus.poll(self.limits)
+        self._at_this_time()  # a machine that was asleep meanwhile must not find its messages ahead of its clock
         if batch is None or not (batch.chunks or batch.gaps or self._is_news(source, batch)):
             return False
         crash_point("batch-read")
