@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from confluent_kafka import (
+    OFFSET_END,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -100,11 +101,14 @@ class Questions:
         What a transaction holds back was appended all the same: the end that a reader of committed messages
         is told would prove too much.
         """
-        return self._offsets(parts, OffsetSpec.latest(), seconds)
+        told = self._offsets(parts, OffsetSpec.latest(), seconds)
+        # Of a broker that falls silent in the middle the client may tell, without an error, that it knows no offset.
+        return {part: offset for part, offset in told.items() if offset >= 0}
 
     def since(self, parts: Sequence[tuple[str, int]], stamp: int, seconds: float) -> Mapping[tuple[str, int], int]:
         """The first offset of each part with this stamp (ms UTC) or a later one; `OFFSET_END` where there is none."""
-        return self._offsets(parts, OffsetSpec.for_timestamp(stamp), seconds)
+        told = self._offsets(parts, OffsetSpec.for_timestamp(stamp), seconds)
+        return {part: offset for part, offset in told.items() if offset >= 0 or offset == OFFSET_END}
 
     def _offsets(
         self, parts: Sequence[tuple[str, int]], spec: OffsetSpec, seconds: float
