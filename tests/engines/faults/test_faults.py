@@ -20,7 +20,8 @@ from tests.support.replaying import deployment
 
 pytestmark = pytest.mark.engine
 AT_ONCE = 4
-SEEDS = int(os.environ.get("FAULTSEEDS", "40"))
+SEEDS = 40
+SOAK = int(os.environ.get("SEEDS", "60"))
 _NUMBERS = itertools.count()
 
 
@@ -90,8 +91,9 @@ def test_whatever_is_done_to_it_live_publishes_what_the_oracle_says(lived):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600 + 30 * SOAK)
 def test_whatever_is_done_to_it_for_long_live_publishes_what_the_oracle_says(lived, capsys):
-    seeds = range(1_000, 1_000 + int(os.environ.get("SEEDS", "60")))
+    seeds = range(1_000, 1_000 + SOAK)
 
     wrong, kills = all_lived(lived, seeds)
 

@@ -202,18 +202,17 @@ class World:
 
     def finish(self) -> None:
         """Until every window is sealed and every partition read to its end."""
-        ends = self.ends()
         self.settle()
-        wait_for(lambda: self._is_over(ends))
+        wait_for(self._is_over)
         self.stop()
         self.look()
-        see(self.observed, "ends", at=ends)
+        see(self.observed, "ends", at=self.ends())
         see(self.observed, "totals", totals=dict(_asked(self.folder / "work.db", _TOTALS)))
 
-    def _is_over(self, ends: dict[str, int]) -> bool:
+    def _is_over(self) -> bool:
         assert self.running is not None
         assert self.running.exitcode is None, self.journal.read_text()[-500:]
-        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.positions() == ends
+        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.positions() == self.ends()
 
     def sealed(self) -> int:
         (found,) = _asked(self.folder / "counts.db", "SELECT COUNT(*) FROM release_ledger WHERE state = 'sealed'")[0]
