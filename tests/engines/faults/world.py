@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -25,6 +27,7 @@ from tests.engines.faults.tcp_proxy import TcpProxy
 from tests.support.kafka_server import KafkaServer
 from tests.support.replaying import edit
 
+ROOT = Path(__file__).parents[3]
 SOURCE = "carrel-event"
 POINTS = tuple(label for label in (*LABELS, *LIVE_ONLY, *STORE_ONLY) if label not in ("run-planned", "keys-destroyed"))
 MINUTE = 60_000
@@ -37,8 +40,10 @@ class Plan:
     """What a seed does, decided before anything is done.
 
     Attributes:
-      parts: partitions of each topic.
+      partitions: of each topic.
+      messages: most of a batch.
       harms: for each portion of messages what the nemesis does after it is published: name, number or label.
+      is_command: it is the command that runs, by the machine's own clock.
     """
 
     seed: int
@@ -47,6 +52,7 @@ class Plan:
     messages: int
     idle: float
     harms: tuple[tuple[tuple[str, object], ...], ...]
+    is_command: bool = False
 
     @staticmethod
     def of(seed: int) -> "Plan":
@@ -56,6 +62,13 @@ class Plan:
             seed, rng.choice((1, 1, 2)), rng.randrange(1, 4), rng.choice((100, 400, 50_000)), rng.choice((0.3, 1.0)),
             harms,
         )  # fmt: skip
+
+    @staticmethod
+    def of_command(seed: int) -> "Plan":
+        rng = random.Random(f"plan {seed}")
+        harms: list[tuple[str, object]] = [("kill", round(rng.uniform(1, 5), 2)), ("crash", "tallies-appended:1")]
+        rng.shuffle(harms)
+        return Plan(seed, 1, 2, 50_000, 5.0, (*((harm,) for harm in harms), (("second", 0), ("cut", 0.5))), True)
 
 
 def _harm(rng: random.Random) -> tuple[str, object]:
@@ -69,6 +82,28 @@ def _harm(rng: random.Random) -> tuple[str, object]:
             return name, rng.randrange(-10, 30)
         case _:
             return name, round(rng.uniform(0.1, 1.0), 2)
+
+
+class Command:
+    """The command itself, as a process that is handled like a forked one."""
+
+    def __init__(self, toml: Path, journal: Path, crash_at: str) -> None:
+        arguments = [sys.executable, "-m", "pipelines.command_line", "-c", str(toml), "live"]
+        with journal.open("ab") as output:
+            self._process = subprocess.Popen(
+                arguments, cwd=ROOT, env=os.environ | {"CARREL_CRASH_AT": crash_at}, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+        self.pid, self.kill, self.terminate = self._process.pid, self._process.kill, self._process.terminate
+
+    @property
+    def exitcode(self) -> Optional[int]:
+        """None while it runs."""
+        return self._process.poll()
+
+    def join(self, seconds: float) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
 
 
 @dataclass
@@ -88,7 +123,9 @@ class World:
     template: Path
     home: Path
     mutation: str = ""
-    running: Optional[BaseProcess] = None
+    running: "Optional[BaseProcess | Command]" = None
+    twin: "Optional[BaseProcess | Command]" = None
+    published: int = 0
     kills: int = 0
     started: list[float] = field(default_factory=list)
 
@@ -101,7 +138,8 @@ class World:
         shutil.copytree(self.template, self.folder)
         shutil.copytree(self.template.with_name(f"{self.template.name}-secrets"), self.home / "library-secrets")
         names = [f"{self.home.name}-{number}" for number in range(self.plan.topics)]
-        for name in names:
+        held = [f"{self.home.name}-held"] if self.plan.is_command else []
+        for name in (*names, *held):
             self.broker.make_topic(
                 name, self.plan.partitions, **{
                     "message.timestamp.type": "CreateTime", "retention.ms": -1,
@@ -112,7 +150,7 @@ class World:
         (self.folder / "kafka.properties").write_text(f"bootstrap.servers={self.address}\n")
         toml = self.folder / "carrel.toml"
         edit(toml, "../template-secrets/", "../library-secrets/")
-        bus = f'bus = {{ kind = "kafka", topics = {json.dumps(names)}, settings = "kafka.properties" }}\n'
+        bus = f'bus = {{ kind = "kafka", topics = {json.dumps([*names, *held])}, settings = "kafka.properties" }}\n'
         since = 'complete_from = "2026-02-01"\n'
         edit(toml, f'adapter = "{SOURCE}"\n', f'adapter = "{SOURCE}"\n{bus}{since}')
         self.clock.write_text(str(oracle.BEGIN))
@@ -124,27 +162,37 @@ class World:
         )
         oracle.write(self.oracle, self.plan.seed, portions)
         see(self.observed, "plan", plan=repr(self.plan))
-        producer = Producer(
-            {
-                "bootstrap.servers": self.broker.brokers,
-                "transactional.id": self.home.name,
-                "log_level": 0,
-                "linger.ms": 0,
-            }
-        )
-        producer.init_transactions(60)
+        producer = self.transactional(self.home.name)
+        # The machine's clock is months ahead of the stamps: an end that is proven would make what comes next late.
+        held = self.transactional(f"{self.home.name}-held") if self.plan.is_command else None
+        if held is not None:
+            held.begin_transaction()
+            held.produce(f"{self.home.name}-held", b"never committed", partition=0)
+            held.flush(60)
         for portion, harms in zip(portions, self.plan.harms, strict=True):
             self.publish(producer, portion)
             for name, how in harms:
                 HARMS[name](self, how)
                 self.look()
         self.set_clock(oracle.OVER)
+        if held is not None:
+            held.abort_transaction(60)
         self.finish()
+
+    def transactional(self, name: str) -> Producer:
+        producer = Producer(
+            {
+                "bootstrap.servers": self.broker.brokers, "transactional.id": name, "transaction.timeout.ms": 600_000,
+                "log_level": 0, "linger.ms": 0,
+            }
+        )  # fmt: skip
+        producer.init_transactions(60)
+        return producer
 
     def publish(self, producer: Producer, portion: Sequence[oracle.Message]) -> None:
         """In one transaction: its messages are there, and it is later, at one and the same moment for a reader."""
         later = max(message["sorted"] for message in portion)
-        if self.now() < oracle.GONE <= later:
+        if self.now() < oracle.GONE <= later and not self.plan.is_command:
             self.settle()
             wait_for(lambda: self.sealed() >= len(oracle.TABLES))
         producer.begin_transaction()
@@ -154,6 +202,7 @@ class World:
             producer.produce(topic, payload, partition=int(number), timestamp=message["stamp"])
             producer.poll(0)
         producer.flush(60)
+        self.published += len(portion)
         self.set_clock(later)
         producer.commit_transaction(60)
 
@@ -163,10 +212,13 @@ class World:
         fresh.replace(self.clock)  # never half written
 
     def now(self) -> int:
+        """The time of the file; that of the command is later, always."""
         return int(self.clock.read_text())
 
-    def begun(self, *, crash_at: str = "") -> BaseProcess:
+    def begun(self, *, crash_at: str = "") -> "BaseProcess | Command":
         """A new process, perhaps beside another one."""
+        if self.plan.is_command:
+            return Command(self.folder / "carrel.toml", self.journal, crash_at)
         given = instance.Given(
             self.folder, self.clock, self.observed, self.journal, crash_at, self.mutation, self.plan.messages,
             self.plan.idle,
@@ -175,20 +227,21 @@ class World:
         process.start()
         return process
 
-    def start(self, *, crash_at: str = "") -> BaseProcess:
+    def start(self, *, crash_at: str = "") -> "BaseProcess | Command":
         """The instance, if there is none yet; not waited for."""
         if self.running is None or self.running.exitcode is not None:
             self.running = self.begun(crash_at=crash_at)
         return self.running
 
-    def settle(self) -> BaseProcess:
+    def settle(self) -> "BaseProcess | Command":
         """The instance, once it has taken its store and opened its buses."""
         before, began = _lines(self.journal, "live_started"), time.monotonic()
         if self.running is not None and self.running.exitcode is None and before:
             return self.running
         process = self.start()
         wait_for(lambda: _lines(self.journal, "live_started") > before or process.exitcode is not None)
-        see(self.observed, "start", seconds=time.monotonic() - began)
+        self.started.append(time.monotonic() - began)
+        see(self.observed, "start", seconds=self.started[-1])
         assert process.exitcode is None, (process.exitcode, self.journal.read_text()[-500:])
         return process
 
@@ -199,6 +252,13 @@ class World:
             self.running.join(30)
             self.kills += self.running.exitcode == -signal.SIGKILL
             self.running = None
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        for process in (self.running, self.twin):
+            if process is not None:
+                process.kill()
+                process.join(30)
 
     def finish(self) -> None:
         """Until every window is sealed and every partition read to its end."""
@@ -215,8 +275,13 @@ class World:
         return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.positions() == self.ends()
 
     def sealed(self) -> int:
-        (found,) = _asked(self.folder / "counts.db", "SELECT COUNT(*) FROM release_ledger WHERE state = 'sealed'")[0]
-        return int(found)
+        """How many windows of the oracle's are."""
+        asked = "SELECT window_start FROM release_ledger WHERE state = 'sealed'"
+        return sum(start < oracle.MONTHS[-1] for (start,) in _asked(self.folder / "counts.db", asked))
+
+    def read(self) -> int:
+        """How many messages were."""
+        return int(dict(_asked(self.folder / "work.db", _TOTALS)).get("messages", 0))
 
     def stop(self) -> None:
         """As an operator does: it ends in order."""
@@ -281,7 +346,7 @@ def _kill(world: World, after: object) -> None:
 def _crash(world: World, point: object) -> None:
     world.kill()
     process = world.start(crash_at=str(point))
-    process.join(2.5)
+    process.join(30 if world.plan.is_command else 2.5)
     if process.exitcode is not None:
         assert process.exitcode == -signal.SIGKILL, (process.exitcode, world.journal.read_text()[-500:])
     world.kill()  # it may never come there: then it dies wherever it is
@@ -331,6 +396,22 @@ def _is_refused(world: World) -> None:
     assert code == 75 or world.mutation, f"a second instance ended with {code}"
 
 
+def _twin(world: World, _: object) -> None:
+    """A second instance that nothing holds off: only where a mutation has taken lock and fence away."""
+    world.settle()
+    started = _lines(world.journal, "live_started")
+    world.twin = world.begun()
+    wait_for(lambda: _lines(world.journal, "live_started") > started)
+
+
+def _twins_read(world: World, _: object) -> None:
+    """Both have read what was published since."""
+    assert world.twin is not None
+    wait_for(lambda: world.read() > world.published)
+    world.twin.kill()
+    world.twin.join(30)
+
+
 def _stop(world: World, _: object) -> None:
     world.stop()
 
@@ -343,5 +424,5 @@ def _clock(world: World, minutes: object) -> None:
 
 HARMS = {
     "kill": _kill, "crash": _crash, "pause": _pause, "cut": _cut, "second": _second, "zombie": _zombie, "stop": _stop,
-    "clock": _clock,
+    "clock": _clock, "twin": _twin, "twins read": _twins_read,
 }  # fmt: skip
