@@ -3,6 +3,7 @@
 Its wall clock is a file, so that two months take a minute: the harness moves it as time would.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -47,6 +48,7 @@ class Given:
 
 def run(given: Given) -> None:
     """Run until SIGTERM; exit code 75 when another instance is there, 2 when it refuses."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with the fork server, which ends with the test run, killed or not
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     if given.crash_at:

@@ -126,6 +126,7 @@ class World:
     running: "Optional[BaseProcess | Command]" = None
     twin: "Optional[BaseProcess | Command]" = None
     published: int = 0
+    before: int = 0
     kills: int = 0
     started: list[float] = field(default_factory=list)
 
@@ -230,16 +231,14 @@ class World:
     def start(self, *, crash_at: str = "") -> "BaseProcess | Command":
         """The instance, if there is none yet; not waited for."""
         if self.running is None or self.running.exitcode is not None:
+            self.before = _lines(self.journal, "live_started")
             self.running = self.begun(crash_at=crash_at)
         return self.running
 
     def settle(self) -> "BaseProcess | Command":
         """The instance, once it has taken its store and opened its buses."""
-        before, began = _lines(self.journal, "live_started"), time.monotonic()
-        if self.running is not None and self.running.exitcode is None and before:
-            return self.running
-        process = self.start()
-        wait_for(lambda: _lines(self.journal, "live_started") > before or process.exitcode is not None)
+        began, process = time.monotonic(), self.start()
+        wait_for(lambda: _lines(self.journal, "live_started") > self.before or process.exitcode is not None)
         self.started.append(time.monotonic() - began)
         see(self.observed, "start", seconds=self.started[-1])
         assert process.exitcode is None, (process.exitcode, self.journal.read_text()[-500:])
@@ -297,7 +296,8 @@ class World:
 
     def positions(self) -> dict[str, int]:
         with contextlib.suppress(sqlite3.OperationalError):  # nobody has made the store yet
-            return dict(_asked(self.folder / "work.db", "SELECT part, next FROM positions"))
+            found = _asked(self.folder / "work.db", "SELECT part, next FROM positions")
+            return {part: at for part, at in found if part in self.parts}
         return {}
 
     def ends(self) -> dict[str, int]:
