@@ -271,7 +271,12 @@ class World:
     def _is_over(self) -> bool:
         assert self.running is not None
         assert self.running.exitcode is None, self.journal.read_text()[-500:]
-        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.positions() == self.ends()
+        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self._is_read()
+
+    def _is_read(self) -> bool:
+        """What may be left is the marker that ends a partition's last transaction: it holds no message."""
+        at = self.positions()
+        return all(at.get(part, 0) >= end - 1 for part, end in self.ends().items())
 
     def sealed(self) -> int:
         """How many windows of the oracle's are."""
