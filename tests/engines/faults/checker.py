@@ -96,7 +96,7 @@ def faults(folder: Path, oracle: Path, observed: Path) -> list[str]:
     """What is wrong, one line each; nothing when all holds.
 
     Args:
-      folder: the deployment: `counts.db`, `dead-letters`.
+      folder: the deployment, with all that the run has written: `counts.db`, `dead-letters`, stores, log.
       observed: JSON lines of what was seen while it ran: `{"see": ..., ...}`.
     """
     truth = Truth(oracle)

@@ -1,12 +1,12 @@
 """Faults that the checker must see, put into a forked instance only: each breaks one promise of the product."""
 
+import fcntl
 import itertools
 import time
 from dataclasses import replace
 from typing import Any, Callable, Mapping
 
 from pipelines.live import Live
-from pipelines.work_sqlite import SqliteWork, fcntl
 from pipelines.work_transaction import Transaction
 from transforms.decode import Decoded, Decoder
 
@@ -32,7 +32,6 @@ def _no_fencing() -> None:
     """No lock, and an epoch that nobody asks for."""
     fcntl.flock = lambda *_: None  # type: ignore[assignment]
     Transaction._refuse_when_fenced = lambda _: None  # type: ignore[method-assign]
-    assert SqliteWork.take.__module__ == "pipelines.work_sqlite"  # whose lock that is
 
 
 def _acts_named_by_position() -> None:

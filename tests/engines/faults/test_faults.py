@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from queue import Queue
 
@@ -55,9 +56,9 @@ def doors(broker):
 
 @pytest.fixture
 def lived(broker, doors, template, tmp_path):
-    """Lives through a plan; returns what is wrong (its folder is kept then) and its world."""
+    """Lives through a plan; returns what is wrong and its world, whose folder goes when nothing is."""
 
-    def run(plan, mutation=""):
+    def run(plan, mutation="", *, keep=False):
         door, address = doors.get(timeout=600)
         home = tmp_path / f"seed-{plan.seed}-{next(_NUMBERS)}"
         world = World(plan, broker, door, address, template, home, mutation)
@@ -69,7 +70,7 @@ def lived(broker, doors, template, tmp_path):
         finally:
             world.end()
             doors.put((door, address))
-        if not found:
+        if not (found or keep):
             shutil.rmtree(home)
         return found, world
 
@@ -122,10 +123,18 @@ def test_the_checker_sees_a_product_that_breaks_its_word(lived, mutation, harms)
     assert any(line.startswith("I1") for line in found), found
 
 
-def test_the_checker_finds_nothing_where_nothing_is_broken(lived):
-    found, _ = lived(Plan(7, 1, 2, 50_000, 0.3, ((("crash", "graph-run:1"),), (("stop", 0),))))
+def test_the_checker_finds_nothing_until_something_is_tampered_with(lived):
+    plan = Plan(7, 1, 2, 50_000, 0.3, ((("crash", "graph-run:1"),), (("stop", 0),)))
 
-    assert found == []
+    sound, world = lived(plan, keep=True)
+    (world.folder / "leak").write_text("canary-patron-3")
+    with contextlib.closing(sqlite3.connect(world.folder / "counts.db")) as database, database:
+        database.execute("UPDATE released_counts SET value = 3 WHERE status = 'published' AND measure = 'patrons'")
+    next((world.folder / "dead-letters").glob("*.jsonl")).unlink()
+    tampered = {line.partition(":")[0].split()[0] for line in faults(world.folder, world.oracle, world.observed)}
+
+    assert sound == []
+    assert tampered == {"I1", "I2", "I7", "I10"}
 
 
 @pytest.mark.parametrize("name", ["checker.py", "oracle.py"])

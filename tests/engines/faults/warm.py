@@ -1,4 +1,4 @@
-"""What a fork server has imported before it forks: everything, and one run of the graph."""
+"""What a fork server has imported before it forks: everything, so that an instance starts at once."""
 
 import pytest  # noqa: F401 - a child imports the parent's main module
 

@@ -132,9 +132,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.folder = self.home / "library"
-        self.oracle, self.observed, self.clock, self.journal = (
-            self.home / name for name in ("oracle.jsonl", "observed.jsonl", "clock", "journal.jsonl")
+        self.oracle, self.observed, self.clock = (
+            self.home / name for name in ("oracle.jsonl", "observed.jsonl", "clock")
         )
+        self.journal = self.folder / "journal.jsonl"
         self.home.mkdir(parents=True)
         shutil.copytree(self.template, self.folder)
         shutil.copytree(self.template.with_name(f"{self.template.name}-secrets"), self.home / "library-secrets")
