@@ -27,7 +27,7 @@ class Event(BaseModel):
 
     v: Literal[1] = Field(default=1, description="version of this contract")
     event_id: ActId = Field(description="the source's own id of the act: the same act, the same id")
-    op: Literal["add", "retract"] = Field(default="add", description="retract takes the act out again")
+    op: Literal["add", "retract"] = Field(default="add", description="retract takes the act of this id and time out")
     occurred_at: Instant = Field(description="event time, ms since 1970 UTC")
     arrived_at: Optional[Instant] = Field(default=None, description="when the bus took it, ms since 1970 UTC")
     patron_ref: Optional[Code] = Field(default=None, description="the patron's id in the source; becomes a token")

@@ -13,7 +13,7 @@ class CellBatch:
     Attributes:
       table: table name of the policy.
       window: int32, civil day or month number since 1970 (the table's grain), library time.
-      cell: int64 mixed-radix cell code.
+      cell: int64 mixed-radix cell code; of a retraction 0, which says nothing.
       token, act: (n, 16) uint8 under the month's key.
       order: int64 ms UTC, effective arrival.
       retract: bool.

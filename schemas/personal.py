@@ -23,7 +23,8 @@ class PersonalBatch:
       act_ids: the source's own id of each act.
       occurred_at: int64 ms UTC.
       arrived_at: int64 ms UTC, effective arrival.
-      retract: bool, whether the event takes its act out again.
+      retract: bool, whether the event takes its act out again; then it has no codes and, unless it takes back an
+        erasure, names nobody.
       part: int8, position of the action / change in the kind's list of parts.
       birth_day: int32 days since 1970; UNKNOWN_BIRTH when absent.
       late_everywhere: bool, late for every table it could feed: no key is asked for it.

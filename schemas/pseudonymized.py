@@ -14,7 +14,7 @@ class PseudonymizedBatch:
 
     Attributes:
       token: (n, 16) uint8, patron token under its month's key; zeros where no patron or late everywhere.
-      act: (n, 16) uint8, MAC of the act id under its month's key.
+      act: (n, 16) uint8, MAC of the act id under its month's key; zeros where no patron and no retraction.
       has_patron: bool.
       The other columns are those of `schemas.personal.PersonalBatch`.
     """

@@ -8,9 +8,9 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from msgspec.structs import astuple
 
-from schemas.events import CODED, PARTS
+from schemas.events import CODED, ERASING, PARTS
 from schemas.fast import STRUCTS
-from schemas.personal import ABSENT, PersonalBatch
+from schemas.personal import ABSENT, UNKNOWN_BIRTH, PersonalBatch
 from schemas.policy import OTHER, PrivacyPolicy
 from schemas.rejects import DecodeError, Reason
 from schemas.source import SourceRules
@@ -125,6 +125,10 @@ def columns_of(
 ) -> Columns:
     """Turn events of one kind into a batch.
 
+    A retraction names its act by id, and its window by the time of the act: whom, where and what else it names
+    is not looked at, and none of it is kept. One that takes back an erasure has to name its patron: other
+    systems' ids of that person are found by it (`transforms.erasure`).
+
     Args:
       events: structs of `schemas.fast`.
       stamps: arrival by the bus or archive envelope, ms UTC; None where the event itself may say it.
@@ -135,11 +139,12 @@ def columns_of(
     column = dict(zip(fields, list(zip(*map(astuple, events), strict=True)) or [()] * len(fields), strict=True))
     occurred = np.fromiter(column["occurred_at"], np.int64, n)
     arrived = _arrivals(stamps, column["arrived_at"], column["occurred_at"])
+    retract = _is(column["op"], "retract")
     refused: dict[int, DecodeError] = {}
     _refuse(refused, arrived > now + TOLERANCE, Reason.CLOCK, "arrived_at")
     _refuse(refused, occurred > arrived + TOLERANCE, Reason.FUTURE, "occurred_at")
     birth_day, bad_birth = birth_days(column["birth_date"])
-    _refuse(refused, bad_birth, Reason.BAD_VALUE, "birth_date")
+    _refuse(refused, bad_birth & ~retract, Reason.BAD_VALUE, "birth_date")
 
     names = PARTS[kind]
     part = np.zeros(n, np.int8)
@@ -156,15 +161,21 @@ def columns_of(
     kept = np.ones(n, bool)
     kept[list(refused)] = False
     ids = tuple(map(patrons.__getitem__, column["patron_ref"]))
+    unerases = retract & np.array([kind == "patron" and name in ERASING for name in names])[part]
+    if retract.any():
+        birth_day[retract] = UNKNOWN_BIRTH
+        for positions in codes.values():
+            positions[retract] = ABSENT
+        ids = tuple([None if gone else name for name, gone in zip(ids, (retract & ~unerases).tolist(), strict=True)])
     nobody = np.fromiter([name is None for name in ids], bool, n)
     refused_ids = _is(ids, REFUSED)
     # Who is no patron counts nowhere and is not looked at further. A return names nobody and is kept.
     returns = part == (names.index("return") if "return" in names else ABSENT)
     for why, gone in (
         ("kind", np.full(n, kind not in rules.kinds)),
-        ("not_a_patron", ~_is(column["patron_kind"], "patron")),
+        ("not_a_patron", ~_is(column["patron_kind"], "patron") & ~retract),
         ("not_a_patron", codes["patron_type"] == _FILTERED if "patron_type" in codes else np.zeros(n, bool)),
-        ("no_patron", nobody & ~returns),
+        ("no_patron", nobody & ~returns & ~retract),
     ):
         counts[f"filtered/{why}"] += int(np.count_nonzero(kept & gone))
         kept &= ~gone
@@ -172,6 +183,7 @@ def columns_of(
     refuse_kept = dict[int, DecodeError]()
     if "branch" in codes:
         _refuse(refuse_kept, kept & (codes["branch"] == _UNKNOWN), Reason.UNKNOWN_BRANCH, "branch")
+    _refuse(refuse_kept, kept & unerases & nobody, Reason.UNNAMED_ACT, "patron_ref")
     _refuse(refuse_kept, kept & refused_ids, Reason.BAD_PATRON_ID, "patron_ref")
     kept[list(refuse_kept)] = False
     refused |= refuse_kept
@@ -184,7 +196,7 @@ def columns_of(
         act_ids=column["event_id"],
         occurred_at=occurred,
         arrived_at=arrived,
-        retract=_is(column["op"], "retract"),
+        retract=retract,
         part=part,
         birth_day=birth_day,
         late_everywhere=late_for_all(policy.tables_of(kind), occurred, arrived, zone),

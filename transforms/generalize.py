@@ -79,6 +79,9 @@ def generalize(
             digit = _digit(dimension, batch, local)
             applies = applies & (digit >= 0)
             cell = cell * len(dimension.codes) + digit
+        # A retraction goes by its act tag alone: to every table that the act may be in, and to no cell of its own.
+        applies |= batch.retract
+        cell[batch.retract] = 0
         window = windows_of(table, batch.occurred_at, zone)
         late = late_for(table, window, batch.arrived_at, zone)
         rows = np.flatnonzero(applies & ~late)

@@ -43,7 +43,8 @@ def pseudonymize(
 ) -> PseudonymizedBatch:
     """Replace ids by 16-byte tokens under the key of the month in which each event happened.
 
-    No key is asked for on behalf of events that are late for every table, or that name no patron.
+    No key is asked for on behalf of events that are late for every table, or that name neither a patron nor an
+    act to retract.
 
     Args:
       known: tokens made so far, extended here.
@@ -53,7 +54,7 @@ def pseudonymize(
     token, act = np.zeros((n, 16), np.uint8), np.zeros((n, 16), np.uint8)
     has_patron = np.fromiter([patron_id is not None for patron_id in batch.patron_ids], bool, n)
     months = zone.month_of(batch.occurred_at)
-    wanted = has_patron & ~batch.late_everywhere
+    wanted = (has_patron | batch.retract) & ~batch.late_everywhere
     for number in np.unique(months[wanted]).tolist():
         rows = np.flatnonzero(wanted & (months == number))
         patron_ids, act_ids = batch.patron_ids, batch.act_ids

@@ -117,7 +117,9 @@ def key_month(event: Event, time_zone: str) -> str:
 
 
 def token(secret: bytes, namespace: str, patron: str) -> bytes:
-    """The token of a normalised patron id under a month's secret."""
+    """The token of a normalised patron id under a month's secret; zeros for nobody."""
+    if not patron:
+        return bytes(16)
     return blake3(_prefixed(patron), key=_subkey(secret, "token", namespace)).digest(length=16)
 
 
@@ -153,11 +155,13 @@ def generalize(event: Event, table: Table, policy: PrivacyPolicy) -> Union[str, 
     """`inapplicable`, `late`, or the window and the act that the event is in a table of its kind."""
     codes = tuple(_published(dimension, event, policy) for dimension in table.dimensions)
     cell = tuple(code for code in codes if code is not None)
-    if event.patron is None or (table.parts and event.part not in table.parts) or len(cell) < len(codes):
+    if event.retract:
+        cell = domain(table)[0]
+    elif event.patron is None or (table.parts and event.part not in table.parts) or len(cell) < len(codes):
         return "inapplicable"
     if is_late(event, table, policy.time_zone):
         return "late"
-    person, act = (event.namespace, event.patron), (event.source, event.event_id)
+    person, act = (event.namespace, event.patron or ""), (event.source, event.event_id)
     window = window_of(table, event.occurred_at, policy.time_zone)
     return window, Act(cell, person, act, event.arrived_at, event.retract, event.part, 1)
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, NoReturn, Optional, Union
 
-from schemas.events import CODED, EARLIEST, LATEST, PARTS
+from schemas.events import CODED, EARLIEST, ERASING, LATEST, PARTS
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import Reason
 from schemas.source import SourceRules
@@ -32,7 +32,10 @@ class Filtered(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An accepted event; `patron` is the normalised id, `codes` are policy codes (None: the event has none)."""
+    """An accepted event; `patron` is the normalised id, `codes` are policy codes (None: the event has none).
+
+    A retraction has no codes, and a patron only if it takes back an erasure.
+    """
 
     source: str
     namespace: str
@@ -70,14 +73,25 @@ def judge(
         return Rejected(Reason.CLOCK, ("arrived_at",))
     if occurred > arrived + TOLERANCE:
         return Rejected(Reason.FUTURE, ("occurred_at",))
+    retract = fields.get("op", "add") == "retract"
     born, is_day = _day(fields.get("birth_date"))
-    if not is_day:
+    if not (is_day or retract):
         return Rejected(Reason.BAD_VALUE, ("birth_date",))
     part = fields.get("action") or fields.get("change") or "response"
     ref, type_code = fields.get("patron_ref"), fields.get("patron_type")
     names_nobody = ref is None or ref in rules.no_patron_ids
     if kind not in rules.kinds:
         return Filtered("kind")
+    if retract:
+        patron = None
+        if kind == "patron" and part in ERASING:
+            patron = None if names_nobody else normalise(str(ref), rules.id_profile)
+            if patron is None:
+                return Rejected(Reason.UNNAMED_ACT if names_nobody else Reason.BAD_PATRON_ID, ("patron_ref",))
+        nothing = dict.fromkeys(CODED[kind])
+        return Event(
+            rules.name, rules.namespace, kind, part, fields["event_id"], True, occurred, arrived, patron, None, nothing
+        )
     if fields.get("patron_kind", "patron") != "patron":
         return Filtered("not_a_patron")
     if rules.codes.get("patron_type", {}).get(type_code or "") in NOT_PATRONS:
@@ -90,9 +104,8 @@ def judge(
     patron = None if names_nobody else normalise(str(ref), rules.id_profile)
     if patron is None and not names_nobody:
         return Rejected(Reason.BAD_PATRON_ID, ("patron_ref",))
-    retract = fields.get("op", "add") == "retract"
     return Event(
-        rules.name, rules.namespace, kind, part, fields["event_id"], retract, occurred, arrived, patron, born, codes
+        rules.name, rules.namespace, kind, part, fields["event_id"], False, occurred, arrived, patron, born, codes
     )
 
 

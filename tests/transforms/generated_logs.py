@@ -236,7 +236,7 @@ def erasing_lines(draw: st.DrawFn, policy: PrivacyPolicy) -> list[tuple[SourceRu
             "op": some(draw, "add", "retract", odds=4),
             "occurred_at": occurred,
             "arrived_at": _arrival(draw, occurred, policy, "circulation"),
-            "patron_ref": str(draw(st.integers(0, 12))),
+            "patron_ref": some(draw, str(draw(st.integers(0, 12))), None),
         }
         found.append((draw(st.sampled_from(SOURCES[:2])), line(event)))
     return found

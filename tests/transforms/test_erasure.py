@@ -2,13 +2,15 @@
 
 import datetime as dt
 
-from beam_free_job import merged, secret, tallied, tally_of
+import pytest
+from beam_free_job import decode_lines, merged, secret, tallied, tally_of
 from generated_logs import HOUR, NOW, SOURCES, ZONES, a_policy, an_event, erasing_lines, line, logs
 from hypothesis import given
 from hypothesis import strategies as st
 from rowwise import Window, acts_of_log
 
 from schemas.counts import Tally
+from schemas.rejects import Reason
 
 DAY = 24 * HOUR
 
@@ -82,6 +84,18 @@ def test_an_erasure_that_is_taken_back_erases_nothing():
     back = event("2026-03-21", **GONE | {"op": "retract"})
 
     assert left(event("2026-03-10"), event("2026-03-20", **GONE), back) == {"2026-03-01": 1}
+
+
+@pytest.mark.parametrize("who", [None, "guest"])
+@pytest.mark.parametrize("change", ["deleted", "opted_out"])
+def test_an_erasure_is_taken_back_by_its_patron_only_and_one_that_names_nobody_is_refused(who, change):
+    back = event("2026-03-21", **GONE | {"op": "retract", "patron_ref": who, "change": change})
+
+    decoded = decode_lines([back], SOURCES[0], a_policy(), NOW)
+
+    assert [(error.reason, error.fields) for _, error in decoded.rejects] == [(Reason.UNNAMED_ACT, ("patron_ref",))]
+    assert decoded.counts["messages"] == decoded.counts["rejected/unnamed_act"] == 1
+    assert decoded.batches == []
 
 
 def test_another_namespace_has_other_patrons():

@@ -1,7 +1,8 @@
 """The verbs together against the row-wise reference, on any log, in any order, cut anywhere."""
 
-from beam_free_job import TENANT, Keys, released, secret, tallied
-from generated_logs import NOW, ZONES, a_policy, logs
+import pytest
+from beam_free_job import TENANT, Keys, merged, released, secret, tallied
+from generated_logs import NOW, SOURCES, ZONES, a_line, a_policy, logs
 from hypothesis import given
 from hypothesis import strategies as st
 from rowwise import Window, geometric, whole_job
@@ -59,3 +60,23 @@ def test_every_message_and_every_event_is_accounted_for_once(data, time_zone):
     for table in policy.tables:
         ways = (counts[f"{way}/{table.name}"] for way in ("inapplicable", "late", "counted"))
         assert sum(ways) == counts[f"accepted/{table.kind}"]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        {"patron_ref": None}, {"patron_ref": "guest"}, {"patron_ref": "x\u0430"}, {"branch": None}, {"branch": "gone"},
+        {"patron_kind": "staff"}, {"patron_type": "STF"}, {"action": "renewal"}, {"material": None, "home_branch": "odd"},
+        {"birth_date": "2026-02-30"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_retraction_takes_its_act_out_of_every_table_whatever_else_it_says_or_lacks(lost):
+    log = [(SOURCES[0], a_line(arrived_at=NOW - 9)), (SOURCES[0], a_line(arrived_at=NOW - 8, op="retract", **lost))]
+    once, _ = tallied(log[:1], [], policy=a_policy(), now=NOW)
+    assert [len(one) for one in merged(once)] == [1] * 10
+
+    tallies, counts = tallied(log, [], policy=a_policy(), now=NOW)
+
+    assert counts["accepted/circulation"] == 2
+    assert sum(map(len, merged(tallies))) == 0
