@@ -147,13 +147,18 @@ def read_messages(chunk: RawChunk, adapter: Adapter, context: Context) -> Messag
         messages = _read_avro(chunk, adapter, context)
     elif chunk.wrapping:
         messages = _read_delivered(chunk.blocks, chunk.wrapping, adapter, context)
-    elif chunk.form == "lines" and adapter is carrel_event.ADAPTER:
+    elif chunk.form == "lines" and _is_plain(adapter, context):
         messages = _read_canonical(b"\n".join(chunk.blocks))
     else:
         messages = _read_enveloped(chunk, adapter, context)
     if chunk.truncated:
         messages.refuse(b"", DecodeError(Reason.TRUNCATED))
     return messages
+
+
+def _is_plain(adapter: Adapter, context: Context) -> bool:
+    """Whether messages are canonical events as they stand: no field of them is to be dropped or stripped."""
+    return adapter is carrel_event.ADAPTER and not (context.also_drop or context.strip)
 
 
 def _read_canonical(block: bytes) -> Messages:
@@ -168,7 +173,7 @@ def _read_canonical(block: bytes) -> Messages:
 
 def _read_delivered(payloads: Tuple[bytes, ...], wrapping: Wrapping, adapter: Adapter, context: Context) -> Messages:
     """Messages from a bus, JSON each: canonical ones without headers all at once, else one by one."""
-    is_canonical = adapter is carrel_event.ADAPTER
+    is_canonical = _is_plain(adapter, context)
     are_times = min(wrapping.stamps) >= EARLIEST and max(wrapping.stamps) < LATEST
     if is_canonical and are_times and not wrapping.headers:
         block = b"\n".join(payloads)

@@ -116,8 +116,12 @@ def _patron(known: Mapping[str, str]) -> Dict[str, str]:
 
 
 def _born(row: Mapping[str, Any]) -> Optional[str]:
+    """A date that cannot be read is missing, and the rest of the row stands: else staff would be taken for a patron."""
     born = wire.text(row, "dob")
-    return None if born is None else day_part(born, "dob")
+    try:
+        return None if born is None else day_part(born, "dob")
+    except DecodeError:
+        return None
 
 
 # Beside the codes a lookup holds, until an event asks where its patron lives, which address is the mailing

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.counts import Tally, WindowKey
+from schemas.counts import ERASED, Tally, WindowKey
 
 KEY = WindowKey("circ_branch_month", "2026-03-01", "2026-04-01")
 COLUMNS = ("cell", "token", "act", "order", "retract", "part", "space", "n")
@@ -90,6 +90,10 @@ def test_a_window_without_acts_has_a_tally_like_any_other():
     assert rows_of(Tally.concat([empty, tally_of([ROW]), empty])) == [ROW]
     assert rows_of(Tally.from_bytes(KEY, empty.to_bytes())) == []
     assert Tally.from_bytes(KEY, empty.to_bytes()).token.shape == (0, 16)
+
+
+def test_rows_that_erase_are_no_acts():
+    assert tally_of([ROW, (ERASED, *ROW[1:]), ROW]).n_acts == 2
 
 
 def test_the_key_month_of_a_window_is_that_of_its_first_day():

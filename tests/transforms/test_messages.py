@@ -118,3 +118,16 @@ def test_plain_lines_and_bus_messages_are_the_same_events():
     stamped = [a_line(event_id=f"e{at}", occurred_at=STAMP - 5_000, arrived_at=STAMP + at) for at in range(20)]
 
     assert found(decode_lines(stamped, RULES, a_policy(), NOW)) == found(decoded(from_bus(stamped)))
+
+
+@pytest.mark.parametrize("chunk", [lambda line: RawChunk(RULES.name, b"", (line,)), lambda line: from_bus([line])])
+def test_a_source_may_drop_and_strip_fields_of_canonical_events_too(chunk):
+    log = chunk(a_line(event_id="e0", postal_code="10001", shoe_size="44", hat="7"))
+    rules = replace(RULES, also_drop=(("shoe_size", "D"), ("postal_code", "Q")), strip=("hat",))
+
+    plain = decoded(log)
+    mended = Decoder(rules, a_policy(), Zone(a_policy().time_zone), {}, NOW).decode(log)
+
+    assert [error.reason for _, error in plain.rejects] == [Reason.DISALLOWED_FIELD]
+    assert mended.rejects == []
+    assert [event.codes["home_zone"] for event in found(mended)] == ["other"]

@@ -123,8 +123,7 @@ def test_lookups_reduce_rows_to_codes() -> None:
         assert patron({"id": "7", "usr": "4", "post_code": "10001", **silent}) is None
     assert item({"id": "2", "circ_modifier": "book", "location": "1"}) == ("2", {"material": "book", "audience": "1"})
     assert item({"id": None}) is None
-    with pytest.raises(DecodeError):
-        patron({"id": "4", "dob": "31.1.2000"})
+    assert patron({"id": "4", "profile": "90", "dob": "31.1.2000"}) == ("4", {"patron_type": "90"})
 
 
 @pytest.mark.parametrize(
