@@ -54,7 +54,8 @@ def some_messages(seed: int, parts: Sequence[str], amount: int = 700) -> list[Me
             within = rng.choice([HOUR, DAY, 5 * DAY])
             found += [_sent(one, occurred + delay + rng.randrange(within)) for _ in range(copies)]
         if number % 25 == 0:
-            taken_back = one | {"retract": True, "event": one["event"] | {"op": "retract"}}
+            # A retraction is looked at whoever did the act: it takes out what has that id.
+            taken_back = one | {"what": "act", "retract": True, "event": one["event"] | {"op": "retract"}}
             found.append(_sent(taken_back, occurred + delay + rng.randrange(DAY)))
         if number % 150 == 149:
             erasure = _an_erasure(rng, f"{seed}-{number}", occurred)
