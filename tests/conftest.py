@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Examples a law is tried on: at home, in CI (always the same ones), at night.
-for _name, _examples in (("dev", 50), ("ci", 200), ("nightly", 10_000)):
+for _name, _examples in (("dev", 50), ("ci", 100), ("nightly", 10_000)):
     settings.register_profile(
         _name,
         max_examples=_examples,
@@ -17,7 +17,7 @@ for _name, _examples in (("dev", 50), ("ci", 200), ("nightly", 10_000)):
         derandomize=_name == "ci",
         suppress_health_check=[HealthCheck.too_slow],
     )
-settings.load_profile(os.environ.get("CARREL_HYPOTHESIS", "dev"))
+settings.load_profile(os.environ.get("CARREL_HYPOTHESIS", "ci" if os.environ.get("CI") == "true" else "dev"))
 
 ROOT = Path(__file__).parent.parent
 SOURCES = "carrel-event,folio,evergreen,salesforce"
