@@ -542,5 +542,5 @@ def test_what_is_released_of_logs_from_outside_is_what_is_true(
             check(row, true.get((row[1], row[2]), {}).get(part, Counter()), noise)
     if not tables:
         refused = run("-c", deployment / "carrel.toml", "deadletters", "list").stdout
-        found = re.findall(r"(?m)^\S+ +(\w+) +(\w+) +(\d+)$", refused)
+        found = re.findall(r"(?m)^\S+ +(\w+) +(\w+) +(\d+) +\d+$", refused)
         assert {f"{source} {reason}": int(n) for source, reason, n in found} == made.rejects
