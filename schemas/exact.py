@@ -23,7 +23,9 @@ def read(value: Any) -> Event:
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         faults = [(item["type"], item["loc"]) for item in found]
-        raise _explained(faults if _is_versioned(value) else [*faults, _NO_VERSION]) from None
+        # Without a known kind there is no contract, and nothing else is judged: not the version either.
+        is_of_a_kind = not any(fault.startswith("union_tag") for fault, _ in faults)
+        raise _explained([*faults, _NO_VERSION] if is_of_a_kind and not _is_versioned(value) else faults) from None
     if not _is_versioned(value):
         raise _explained([_NO_VERSION])
     if nul := [name for name, given in event if isinstance(given, str) and "\0" in given]:

@@ -99,8 +99,8 @@ class Messages:
 
 
 def lines_of(block: bytes) -> list[bytes]:
-    """The messages of a block of lines; empty lines are none."""
-    return [line for line in block.removeprefix(BOM).split(b"\n") if line.strip()]
+    """The messages of a block of lines; empty lines are none, and a byte-order mark at a line's head is no part."""
+    return [line for marked in block.split(b"\n") if (line := marked.removeprefix(BOM)).strip()]
 
 
 def pieces_of(chunk: RawChunk) -> Iterator[RawChunk]:

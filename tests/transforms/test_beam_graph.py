@@ -72,7 +72,8 @@ def run_source(job, store, rules, lines, cut=0, name="batch"):
 
 
 def released(job, store):
-    tables, _ = release_windows(job, store, OPEN, sorted(store.windows(OPEN)))
+    """The numbers of all windows but those that erasures alone wait for."""
+    tables, _ = release_windows(job, store, OPEN, sorted(key for key, acts in store.windows(OPEN).items() if acts))
     return dict(map(numbers_of, tables))
 
 

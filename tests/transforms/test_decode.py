@@ -16,7 +16,6 @@ from rowwise_decode import Event, Filtered, Rejected, decode
 
 from pipelines.opening import open_reject
 from schemas.chunks import ArrivalSpan, RawChunk
-from schemas.fast import STRUCTS
 from schemas.personal import PersonalBatch
 from schemas.rejects import Reason
 from transforms.decode import DecodeEvents, Decoder, Decoding
@@ -48,8 +47,6 @@ def odd_lines(draw):
     event = event | draw(st.dictionaries(NAMES, ODD_VALUES, max_size=2))
     for name in draw(st.lists(NAMES, max_size=1)):
         event.pop(name, None)
-    if event.get("kind") not in tuple(STRUCTS):
-        event.pop("v", None)  # `test_without_a_known_kind_nothing_else_of_an_event_is_judged`
     text = json.dumps(event, ensure_ascii=draw(st.booleans())).encode(errors="surrogatepass")
     cut = draw(st.integers(0, len(text)))
     return draw(
@@ -94,7 +91,7 @@ def outcomes(lines, rules, policy):
 @given(st.data(), st.sampled_from([1, 300, 2000]))
 def test_lines_are_decoded_alike_in_pieces_of_any_size(data, size):
     policy = a_policy()
-    lines = [line.removeprefix(BOM) for line in data.draw(lines_with_faults(policy))]
+    lines = data.draw(lines_with_faults(policy))
     at_once = decode_lines(lines, SOURCES[0], policy, NOW)
 
     with mock.patch("transforms.messages._PIECE", size):
@@ -108,7 +105,6 @@ def test_lines_are_decoded_alike_in_pieces_of_any_size(data, size):
     assert decoded.span == at_once.span
 
 
-@pytest.mark.xfail(reason="a byte-order mark is dropped where a piece or a chunk begins and nowhere else")
 def test_a_line_with_a_byte_order_mark_is_the_same_message_wherever_a_chunk_is_cut():
     at_once = decode_lines([a_line(), BOM, b""], SOURCES[0], a_policy(), NOW)
     cut = [decode_lines([line], SOURCES[0], a_policy(), NOW) for line in (a_line(), BOM)]
@@ -128,9 +124,7 @@ def test_each_line_is_accepted_filtered_or_refused_as_it_is_alone(data, time_zon
         (used_codes(one, policy) for _, one in expected if isinstance(one, Event)), key=attrgetter("kind")
     )
     refused = [(message, *one) for message, one in expected if isinstance(one, Rejected)]
-    found = [
-        (payload.removeprefix(BOM), error.reason, error.fields, error.unknown) for payload, error in decoded.rejects
-    ]
+    found = [(payload, error.reason, error.fields, error.unknown) for payload, error in decoded.rejects]
     assert [event for batch in decoded.batches for event in events_of(batch, policy)] == accepted
     assert found == refused
     assert decoded.counts["messages"] == len(expected)
@@ -179,7 +173,6 @@ def test_of_two_faults_a_version_that_is_no_number_is_the_reason():
     assert [error.reason for _, error in decoded.rejects] == [Reason.UNKNOWN_VERSION]
 
 
-@pytest.mark.xfail(reason="a version that is no whole number is judged also of events without a known kind")
 @pytest.mark.parametrize("version", [None, True, 1.0])
 def test_without_a_known_kind_nothing_else_of_an_event_is_judged(version):
     lines = [json.dumps(an_event(v=one, kind="odd")).encode() for one in (2, version)]
