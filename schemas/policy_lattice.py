@@ -219,6 +219,9 @@ def _plain_findings(tables: Sequence[Table]) -> Iterator[str]:
         number = sum(table.kind == kind for table in tables)
         if number > 1:
             yield f"plain: one table per event kind, or one could be subtracted; {kind} has {number}"
+    for table in tables:
+        if table.grain != "month":
+            yield f"table {table.name}: plain has one table per event kind and month, none by day; use month"
 
 
 def epsilon_per_act(table: Table) -> float:

@@ -392,6 +392,10 @@ REFUSED = {
         policy(table(name="a"), table(dimensions=("material",)), preset="plain"),
         "plain: one table per event kind, or one could be subtracted; circulation has 2",
     ),
+    "plain by day": (
+        policy(table(grain="day"), preset="plain"),
+        T + "plain has one table per event kind and month, none by day; use month",
+    ),
     "two of one name": (policy(table(), table(dimensions=("material",))), "tables: two have the same name"),
     "empty list": (policy(dimensions="material = []"), "dimensions.material: is empty; list its codes"),
     "no branches": (
