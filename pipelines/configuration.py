@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,6 +21,7 @@ from transforms.privacy.times import zone_rules
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,40}$"
 _SAID = {"extra_forbidden": "unknown key; remove it or check its spelling", "missing": "is missing; add it"}
+_SAID |= dict.fromkeys(("model_type", "dict_type"), "need a table of keys and values")
 
 
 class ConfigurationError(ValueError):
@@ -183,15 +184,16 @@ def load(path: Path) -> Deployment:
       ConfigurationError: missing, not TOML, unknown or wrong keys.
     """
     directory = path.resolve().parent
+    written: Any = {}
     try:
-        file = _File.model_validate(tomllib.loads(_text(path)))
+        written = tomllib.loads(_text(path, "name it with -c or run `carrel init`"))
+        file = _File.model_validate(written)
     except tomllib.TOMLDecodeError as error:
         message = f"{path.name}: is not TOML: {error}"
         raise ConfigurationError(message) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = " ".join(".".join(map(str, first["loc"])).split())
-        message = f"{path.name}: {place}: {_SAID.get(first['type'], first['msg'])}"
+        place, said = _first_fault(written, error)
+        message = f"{path.name}: {place}: {said}"
         raise ConfigurationError(message) from None
 
     def at(name: str) -> Path:
@@ -201,7 +203,7 @@ def load(path: Path) -> Deployment:
         file=path,
         directory=directory,
         tenant=file.tenant,
-        policy_text=_text(at(file.policy)),
+        policy_text=_text(at(file.policy), f"correct `policy` in {path.name}"),
         keyring=at(file.keyring),
         recipient=at(file.recipient),
         work_store=_work_store_at(file.work_store, directory),
@@ -250,11 +252,36 @@ def counts_store_at(text: str, directory: Path) -> CountsAddress:
         raise ConfigurationError(message) from None
 
 
-def _text(path: Path) -> str:
+def _first_fault(written: Any, error: ValidationError) -> tuple[str, str]:
+    """The key path of the first fault, as it was written, and what is wrong there.
+
+    Of a value that may be one of several things pydantic tells a fault for each of them: the one that is furthest in
+    is of what was meant.
+    """
+    faults = [
+        (_as_written(written, one["loc"], is_missing=one["type"] == "missing"), _SAID.get(one["type"], one["msg"]))
+        for one in error.errors()
+    ]
+    first, _ = faults[0]
+    path, said = max((fault for fault in faults if fault[0][: len(first)] == first), key=lambda fault: len(fault[0]))
+    return " ".join(".".join(path).split()), said
+
+
+def _as_written(value: Any, place: Sequence[Union[int, str]], *, is_missing: bool) -> tuple[str, ...]:
+    """A place as pydantic names it, without its own names for the choices of a value."""
+    path = []
+    for step in place:
+        if step in value if isinstance(value, dict) else isinstance(value, list) and isinstance(step, int):
+            value = value[step]
+            path.append(str(step))
+    return (*path, str(place[-1])) if is_missing else tuple(path)
+
+
+def _text(path: Path, advice: str) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        message = f"{path}: cannot be read ({error.strerror}); name it with -c or run `carrel init`"
+        message = f"{path}: cannot be read ({error.strerror}); {advice}"
         raise ConfigurationError(message) from None
     except UnicodeDecodeError:
         message = f"{path}: is not UTF-8 text"

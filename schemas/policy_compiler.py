@@ -26,15 +26,16 @@ NOISE_SCALE = 2
 # What a source's code map may say besides the policy's codes: these are not patrons and are filtered.
 _NOT_PATRONS = frozenset(get_args(PatronKind)) - {"patron"}
 _SAID = {"extra_forbidden": "unknown key; remove it or check its spelling", "missing": "is missing; add it"}
+_SAID |= dict.fromkeys(("model_type", "dict_type"), "need a table of keys and values")
 
 
 class PolicyError(ValueError):
-    """The policy is refused; `findings` has one line for each reason."""
+    """The policy is refused; `findings` has one line for each reason, all of one file."""
 
-    def __init__(self, findings: Sequence[str]) -> None:
+    def __init__(self, findings: Sequence[str], file: str = "policy.toml") -> None:
         self.findings = tuple(" ".join(one.split()) for one in findings)
         more = f" (and {len(findings) - 1} more)" if findings[1:] else ""
-        super().__init__(f"policy.toml: {self.findings[0]}{more}")
+        super().__init__(f"{file}: {self.findings[0]}{more}")
 
 
 def parse_policy(text: str) -> PolicyFile:
@@ -64,8 +65,10 @@ def compile_policy(text: str, capabilities: Sequence[Capability]) -> PrivacyPoli
       PolicyError: all findings at once.
     """
     file = parse_policy(text)
-    if findings := findings_of(file) or _code_map_findings(file, capabilities):
+    if findings := findings_of(file):
         raise PolicyError(findings)
+    if findings := _code_map_findings(file, capabilities):
+        raise PolicyError(findings, "carrel.toml")
     dimensions = dimensions_of(file)
     tables: List[Table] = []
     for entry in file.tables:
@@ -97,7 +100,7 @@ def _code_map_findings(file: PolicyFile, capabilities: Sequence[Capability]) -> 
         for name in sorted(one.names):
             known = {*codes.get(name, ()), *(_NOT_PATRONS if name == "patron_type" else ())}
             if name not in codes:
-                findings.append(f"source {one.source}: codes.{name}: no such dimension; use {', '.join(codes)}")
+                findings.append(f"sources.{one.source}.codes.{name}: no such dimension; use {', '.join(codes)}")
             elif one.names[name] - known:
-                findings.append(f"source {one.source}: codes.{name}: leads to a code that the policy does not list")
+                findings.append(f"sources.{one.source}.codes.{name}: leads to a code that the policy does not list")
     return findings

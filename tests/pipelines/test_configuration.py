@@ -49,6 +49,35 @@ REFUSED = {
         TOP + SOURCE + 'also_drop = [{field = "x", class = "Z"}]\n',
         "carrel.toml: sources.ils.also_drop.0.class: String should match",
     ),
+    "class that is missing": (
+        TOP + SOURCE + 'also_drop = [{field = "x"}]\n',
+        "carrel.toml: sources.ils.also_drop.0.class: is missing; add it",
+    ),
+    "field without class": (
+        TOP + SOURCE + 'also_drop = ["x"]\n',
+        "carrel.toml: sources.ils.also_drop.0: need a table of keys and values",
+    ),
+    "source that is no table": (
+        TOP + "[sources]\nils = 5\n",
+        "carrel.toml: sources.ils: need a table of keys and values",
+    ),
+    "lookup that is no path": (
+        TOP + FOLIO + "lookups = {items = 5}\n",
+        "carrel.toml: sources.ils.lookups.items: Input should be a valid string",
+    ),
+    "one of a lookup's paths": (
+        TOP + FOLIO + 'lookups = {items = ["a", 5]}\n',
+        "carrel.toml: sources.ils.lookups.items.1: Input should be a valid string",
+    ),
+    "letters to nowhere": (
+        TOP + 'dead_letters = {kind = "x"}\n' + SOURCE,
+        "carrel.toml: dead_letters.kind: String should match pattern",
+    ),
+    "letters without kind": (
+        TOP + "dead_letters = {}\n" + SOURCE,
+        "carrel.toml: dead_letters.kind: is missing; add it",
+    ),
+    "letters that are none": (TOP + "dead_letters = 5\n" + SOURCE, "carrel.toml: dead_letters: Input should be"),
     "unknown order": (
         TOP + SOURCE + 'ordered_by = "event"\n',
         "carrel.toml: sources.ils.ordered_by: String should match pattern '^arrival$'",
@@ -74,6 +103,9 @@ def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_said_in_one_line
         load(tmp_path / "nowhere.toml")
     with pytest.raises(ConfigurationError, match=r"cannot be read \(Is a directory\)"):
         load(tmp_path)
+    path = write('policy = "gone.toml"\n' + TOP + SOURCE)
+    with pytest.raises(ConfigurationError, match=r"gone\.toml: cannot be read .*; correct `policy` in carrel\.toml$"):
+        load(path)
     path = write(TOP + SOURCE)
     (tmp_path / "policy.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"policy\.toml: is not UTF-8 text"):

@@ -392,6 +392,10 @@ REFUSED = {
         policy(table(name="a"), table(dimensions=("material",)), preset="plain"),
         "plain: one table per event kind, or one could be subtracted; circulation has 2",
     ),
+    "tables that are none": (
+        f'preset = "plain"\ntime_zone = "UTC"\ntables = ["x"]\n[branches]\n{LISTS["branches"]}',
+        "tables.0: need a table of keys and values",
+    ),
     "plain by day": (
         policy(table(grain="day"), preset="plain"),
         T + "plain has one table per event kind and month, none by day; use month",
@@ -545,16 +549,20 @@ def test_each_source_that_feeds_a_table_must_fill_it():
 @pytest.mark.parametrize(
     ("names", "finding"),
     [
-        ({"brunch": {"B01"}}, ("source s: codes.brunch: no such dimension; use branch, home_branch, home_zone,"
+        ({"brunch": {"B01"}}, ("sources.s.codes.brunch: no such dimension; use branch, home_branch, home_zone,"
          " material, audience, patron_type, campaign_type, response")),
-        ({"material": {"book", "staff"}}, "source s: codes.material: leads to a code that the policy does not list"),
-        ({"branch": {"other"}}, "source s: codes.branch: leads to a code that the policy does not list"),
+        ({"material": {"book", "staff"}}, "sources.s.codes.material: leads to a code that the policy does not list"),
+        ({"branch": {"other"}}, "sources.s.codes.branch: leads to a code that the policy does not list"),
     ],
 )  # fmt: skip
 def test_a_code_map_that_leads_nowhere_is_refused(names, finding):
     source = Capability("s", frozenset(KINDS), ALL[0].fills, {name: frozenset(codes) for name, codes in names.items()})
 
-    assert refused(policy(), [source]) == (finding,)
+    with pytest.raises(PolicyError) as caught:
+        compile_policy(policy(), [source])
+
+    assert caught.value.findings == (finding,)
+    assert str(caught.value) == f"carrel.toml: {finding}"  # where code maps stand
 
 
 def test_a_code_map_may_lead_to_other_and_patron_types_to_those_who_are_not_patrons():
