@@ -1,4 +1,4 @@
-"""Reads archives: plain lines, kcat records, Pub/Sub pulls, TSV and Avro containers, each gzipped or not.
+"""Reads archives: plain lines, kcat records, Pub/Sub messages or pulls, TSV and Avro containers, each gzipped or not.
 
 A file is read in batches of whole messages; a position is the byte after the last message taken
 (in the unpacked stream where the file is gzipped), so that a killed run goes on where it stopped. A
@@ -8,17 +8,17 @@ replaced or mended. Of a file that ends within a line, that line is read again w
 
 import gzip
 import io
-import json
 import stat
 import struct
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Iterator, Mapping, Optional
+from typing import AbstractSet, BinaryIO, Iterator, Optional
 
 import fastavro
 from blake3 import blake3
 
+from pipelines.archive_forms import FormError, form_of_head, messages_of_pulls, refuse_without_header
 from pipelines.work_values import Position
 from schemas.chunks import RawChunk
 from transforms.messages import LIMIT
@@ -26,10 +26,8 @@ from transforms.messages import LIMIT
 CHUNK = 4 * 1024 * 1024  # bytes of one element
 BATCH = 128 * 1024 * 1024  # bytes of one run of the graph: its fixed cost is 0.2 s
 _HEAD = struct.Struct(">16sqq")  # of a position: tag of the bytes before it; size and time of change of the file
-_AVRO = b"Obj\x01"
 _GZIP = b"\x1f\x8b"
 _SYNC = 16
-_PULLED = frozenset({"message", "ackId", "deliveryAttempt", "topic"})
 
 
 class InputError(ValueError):
@@ -67,6 +65,22 @@ def refuse_unreadable(path: Path) -> None:
       InputError: missing, a directory, no regular file, or not readable.
     """
     _opened(path).close()
+
+
+def refuse_unfit(path: Path, envelope: str, columns: AbstractSet[str]) -> None:
+    """Refuse a file in which messages cannot be told apart, before anything of a run is read.
+
+    Args:
+      columns: the names that a table of this source may have in its first line.
+
+    Raises:
+      InputError: it is no log a message a line, or a table without header.
+    """
+    with _opened(path) as stream:
+        try:
+            _form(stream, envelope, path, columns)
+        except OSError as error:
+            raise _unreadable(path, error) from None
 
 
 def standing(path: Path, known: Optional[Position], key: bytes) -> Optional[Standing]:
@@ -107,11 +121,11 @@ def batches(path: Path, source: str, envelope: str, start: Standing, *, size: in
     """Read a file from where it stands, in batches of about `size` bytes, at least one chunk each.
 
     Raises:
-      InputError: missing, a directory, or not readable.
+      InputError: missing, a directory, not readable, or no log a message a line.
     """
     with _opened(path) as stream:
         try:
-            form = _form(stream, envelope)
+            form = _form(stream, envelope, path)
             parts = _avro(stream, source, start) if form == "avro" else _lines(stream, source, form, start)
             yield from _grouped(parts, start, size)
         except OSError as error:
@@ -143,29 +157,17 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be read ({error.strerror}); check the path and its rights")
 
 
-def _form(stream: BinaryIO, envelope: str) -> str:
-    """How messages are wrapped: told by the content, except that TSV is told by the adapter."""
+def _form(stream: BinaryIO, envelope: str, path: Path, columns: AbstractSet[str] = frozenset()) -> str:
     head, _ = _read(stream, CHUNK)
     stream.seek(0)
-    if head.startswith(_AVRO):
-        return "avro"
-    if envelope == "tsv":
-        return "tsv"
-    for line in head.split(b"\n", 20)[:20]:
-        try:
-            first = json.loads(line[: LIMIT + 1])
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(first, dict):
-            return form_of(first)
-    return "kcat" if envelope == "kcat" else "lines"
-
-
-def form_of(record: Mapping[str, object]) -> str:
-    """How a message is wrapped, told by its names: lines where it is not."""
-    if {"topic", "partition", "offset"} <= record.keys():
-        return "kcat"
-    return "pubsub" if {"message"} <= record.keys() <= _PULLED else "lines"
+    try:
+        form = form_of_head(head, envelope)
+        if form == "tsv" and columns:
+            refuse_without_header(head, columns)
+    except FormError as error:
+        message = f"{path.name}: {error}"
+        raise InputError(message) from None
+    return form
 
 
 def _read(stream: BinaryIO, size: int) -> tuple[bytes, bool]:
@@ -224,7 +226,11 @@ def _lines(stream: BinaryIO, source: str, form: str, start: Standing) -> Iterato
         read = whole[: whole.rfind(b"\n") + 1] if last else whole
         at += len(read)
         taken.update(read)
-        yield RawChunk(source, header, (whole,), form, truncated=broken), at, taken.copy()
+        if form == "pulls":
+            chunk = RawChunk(source, header, (messages_of_pulls(whole),), "pubsub", truncated=broken)
+        else:
+            chunk = RawChunk(source, header, (whole,), form, truncated=broken)
+        yield chunk, at, taken.copy()
         if last:
             break
 

@@ -19,6 +19,7 @@ from pipelines.run import Begun, Planned, Run, begun, place_of
 from pipelines.work_store import WorkStore
 from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
+from schemas.wire import ADAPTERS
 from transforms.tally import open_tally
 
 
@@ -52,10 +53,10 @@ def chosen_sources(deployment: Deployment, request: Request) -> list[SourceConfi
 
 
 def plan(deployment: Deployment, store: WorkStore, chosen: Sequence[SourceConfig], request: Request) -> list[Planned]:
-    """The files to read, each of them readable: those that a run that was cut short still owes come first.
+    """The files to read, those first that a run that was cut short still owes. Each is readable, a new one is a log.
 
     Raises:
-      InputError: one of them cannot be read.
+      InputError: one of them cannot be read, or is no log.
     """
     wanted = [
         Planned(source.name, str(path), is_named=bool(request.paths))
@@ -79,8 +80,12 @@ def plan(deployment: Deployment, store: WorkStore, chosen: Sequence[SourceConfig
             raise inputs.InputError(message)
         owed.append(file)
     found = [*owed, *(file for file in wanted if file not in owed)]
+    adapters = {source.name: ADAPTERS[source.adapter] for source in deployment.sources}
     for file in found:
         inputs.refuse_unreadable(Path(file.part))
+        if file.part not in store.positions(file.source):
+            adapter = adapters[file.source]
+            inputs.refuse_unfit(Path(file.part), adapter.envelope, adapter.columns)
     return found
 
 

@@ -15,10 +15,10 @@ from typing import Any, Callable, Iterable, Optional
 from google.api_core.exceptions import GoogleAPICallError
 
 from pipelines import lookups
+from pipelines.archive_forms import form_of
 from pipelines.bus import BusError
 from pipelines.configuration import Deployment, SourceConfig
 from pipelines.dead_letters import Letter
-from pipelines.inputs import form_of
 from pipelines.kafka_bus_settings import broker_settings
 from pipelines.publisher import KafkaPublisher, Outgoing, Publisher, PubsubPublisher
 from pipelines.pubsub_bus_client import PATIENCE, connect
@@ -161,7 +161,7 @@ def _outgoing(form: str, payload: bytes) -> tuple[Optional[str], Outgoing]:
 
 
 def _from_pull(record: dict[str, Any]) -> tuple[Optional[str], Outgoing]:
-    message = record["message"]
+    message = record.get("message", record)
     headers = tuple((name, value or "") for name, value in (message.get("attributes") or {}).items())
     data = base64.b64decode(message["data"], validate=True)
     return record.get("topic"), Outgoing(data, message.get("orderingKey") or "", headers)

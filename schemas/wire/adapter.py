@@ -64,6 +64,11 @@ class Adapter:
     lookups: Mapping[str, Reduce]
     events: Callable[[Delivered, Context], List[Any]]
 
+    @property
+    def columns(self) -> FrozenSet[str]:
+        """The names of all fields: what the header of a table may name."""
+        return frozenset(one.path for table in self.fields.values() for one in table.fields)
+
 
 def used(table: FieldTable, message: Delivered, context: Context) -> Dict[str, Any]:
     """The used fields of a message, its key and headers checked with it.
