@@ -113,15 +113,13 @@ def job_of(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, n
 
 
 def with_lookups(run: Run, read: Sequence[str]) -> Run:
-    """The run with the lookups of these sources."""
-    sources = [source for source in run.deployment.sources if source.name in read]
-    loaded = {
-        source.name: {
-            **lookups.load(ADAPTERS[source.adapter], source),
-            **id_maps.load(source),
-        }
-        for source in sources
-    }
+    """The run with the lookups of these sources; its summary has how many lines of their exports were broken."""
+    loaded = {}
+    for source in run.deployment.sources:
+        if source.name in read:
+            found = lookups.read(ADAPTERS[source.adapter], source)
+            loaded[source.name] = {**found.tables, **id_maps.load(source)}
+            run.summary.skipped |= {f"{source.name} {name}": n for name, n in found.skipped.items() if n}
     return replace(run, job=replace(run.job, lookups=loaded))
 
 

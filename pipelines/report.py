@@ -71,6 +71,8 @@ def print_summary(summary: "Summary", policy: PrivacyPolicy) -> None:
     say(f"messages {get('messages', 0)} = decoded {get('decoded', 0)} + rejected {get('rejected', 0)}")
     say(f"events {get('events', 0)} = filtered {get('filtered', 0)} + accepted {get('accepted', 0)}")
     _print_reasons(summary)
+    for name, amount in sorted(summary.skipped.items()):
+        say(f"broken lines skipped in the exports of lookup {name}: {amount}")
     _print_tables(summary)
     say(f"conservation {'holds' if holds else 'BROKEN'}", style=_GOOD if holds else _ALARM)
     _print_windows(summary)

@@ -36,6 +36,7 @@ class Summary:
     closed: dict[str, int] = field(default_factory=dict)
     merged: dict[str, tuple[int, int]] = field(default_factory=dict)
     destroyed: list[str] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)  # "source lookup" -> broken lines of its exports
     advice: list[str] = field(default_factory=list)
 
 

@@ -16,8 +16,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from released import released
 from replaying import checkouts, deployment, positions, replayed, windows, write
 
+from pipelines.configuration import load
 from pipelines.inputs import InputError
 from pipelines.invocation import _said
+from pipelines.run import begun
+from pipelines.work_store import WorkStore
 
 GOOD = {"kind": "circulation", "action": "checkout", "branch": "B01", "material": "book", "patron_ref": "p1"}
 
@@ -136,6 +139,43 @@ def test_of_a_run_with_a_file_that_cannot_be_read_nothing_is_begun(tmp_path):
     assert windows(library) == set()
     assert positions(library) == {}
     assert replayed(library, good).closed == {}
+
+
+@pytest.mark.parametrize("form", ["array", "table"])
+def test_of_a_run_with_a_file_that_is_no_log_of_its_source_nothing_is_begun(tmp_path, form):
+    source = {"array": "carrel-event", "table": "evergreen"}[form]
+    library = deployment(tmp_path / "library", sources=[source])
+    log = tmp_path / "log"
+    rows = [f"{at}\t7\t2026-03-01 10:00:00+00\t\\N\t101" for at in range(5)]
+    log.write_text({"array": json.dumps(checkouts("2026-03-01", 2)), "table": "\n".join(rows)}[form])
+
+    with pytest.raises(InputError, match=r"^log: .*(JSON array|names no column)"):
+        replayed(library, log)
+
+    with WorkStore(load(library / "carrel.toml").work_store) as store:
+        assert store.positions(source) == {}
+        assert begun(store) is None
+
+
+def test_broken_lines_of_lookups_are_counted_for_the_operator(tmp_path):
+    library = deployment(tmp_path / "library", sources=["evergreen"])
+    exports = {
+        "actor.usr": "id\tprofile\tdob\n1\t90\tbad\n2\n3\n",
+        "actor.usr_address": "usr\tpost_code\n1\n2\t10001\n",
+        "asset.copy": "id\n1\n",
+    }
+    (library / "archive" / "evergreen" / "lookups").mkdir(parents=True)
+    for name, content in exports.items():
+        (library / "archive" / "evergreen" / "lookups" / f"{name}.tsv").write_text(content)
+    log = tmp_path / "log"
+    log.write_text(
+        "id\tusr\txact_start\ttarget_copy\tcirc_lib\tparent_circ\n1\t1\t2026-03-01 10:00:00+00\t1\t101\t\\N\n"
+    )
+
+    summary = replayed(library, log)
+
+    assert summary.skipped == {"evergreen patrons": 3}
+    assert summary.messages["evergreen", "filtered/not_a_patron"] == 1
 
 
 def test_a_directory_that_an_archives_pattern_finds_is_said_and_nothing_is_begun(tmp_path):

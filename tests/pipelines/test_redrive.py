@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from pipelines.bus import BusError
 from pipelines.configuration import BusConfig, load
 from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.publisher import Outgoing
 from pipelines.redrive import Accepted, publish
 from tests.support.released import released
 from tests.support.replaying import at, checkouts, deployment, edit, replayed, write
@@ -128,3 +130,18 @@ def test_a_letter_that_does_not_say_its_topic_goes_to_no_guessed_one(tmp_path):
     bus = BusConfig("kafka", ("a", "b"), None, {}, None)
     with pytest.raises(BusError, match="which of its topics"):
         publish(replace(source, bus=bus), "lines", [Accepted(None, b"{}", 0)])  # type: ignore[arg-type]
+
+
+def test_a_message_of_pubsub_goes_on_the_same_whether_it_stands_alone_or_is_received(monkeypatch, tmp_path):
+    source = load(made(tmp_path / "library", without_branch=False) / "carrel.toml").sources[0]
+    sent = []
+    publisher = SimpleNamespace(send=sent.extend)
+    monkeypatch.setattr("pipelines.redrive._publisher", lambda source, topic: publisher)
+    message = {"data": "e30=", "attributes": {"a": "b"}, "orderingKey": "k", "messageId": "1"}
+
+    for letter in (message, {"message": message, "ackId": "x"}):
+        bus = BusConfig("pubsub", (), None, {}, "projects/p/subscriptions/s")
+        payload = json.dumps(letter).encode()
+        publish(replace(source, bus=bus), "pubsub", [Accepted(None, payload, 0)])  # type: ignore[arg-type]
+
+    assert sent == [Outgoing(b"{}", "k", (("a", "b"),))] * 2

@@ -42,6 +42,16 @@ def test_conservation_is_broken_by_any_amount_that_is_lost(lost):
     assert not conservation(less, POLICY)[1]
 
 
+def test_lines_that_lookups_skipped_are_said_of_each_lookup(capsys):
+    print_summary(Summary(files=1, skipped={"ils patrons": 3, "ils items": 1}), POLICY)
+
+    said = [line for line in capsys.readouterr().out.splitlines() if "broken" in line]
+    assert said == [
+        "broken lines skipped in the exports of lookup ils items: 1",
+        "broken lines skipped in the exports of lookup ils patrons: 3",
+    ]
+
+
 def test_a_table_that_got_nothing_of_what_was_accepted_breaks_it():
     none = {key: amount for key, amount in TOTALS.items() if "loans" not in key[1]}
 

@@ -17,6 +17,11 @@ def test_an_adapter_has_its_own_name_and_fills_canonical_columns_only(adapter: A
         assert ("home_zone" in columns) == ("postal_code" in columns)
 
 
+def test_the_columns_of_a_table_are_the_fields_that_its_adapter_knows():
+    assert {"id", "usr", "checkin_workstation"} < ADAPTERS["evergreen"].columns
+    assert len(ADAPTERS["evergreen"].columns) == 34
+
+
 @pytest.mark.parametrize("adapter", SOURCE_ADAPTERS, ids=lambda adapter: adapter.name)
 def test_no_direct_or_sensitive_field_is_used(adapter: Adapter) -> None:
     for table in adapter.fields.values():
