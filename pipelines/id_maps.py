@@ -8,21 +8,25 @@ import zlib
 from typing import Any, Mapping
 
 from pipelines.configuration import ErasesIn, SourceConfig
-from pipelines.lookups import LookupsError, add_export
+from pipelines.lookups import Lookups, LookupsError, add_export, read
 from schemas.rejects import DecodeError, Reason
+from schemas.wire import ADAPTERS
 from transforms.erasure import id_map_name
 from transforms.privacy.tokens import IdRefused, normalize
 
-IdMaps = dict[str, Mapping[str, Mapping[str, str]]]
 
+def lookups_of(source: SourceConfig) -> Lookups:
+    """All that a decoder of this source looks up: its exports, and its maps under `id_map_name`.
 
-def load(source: SourceConfig) -> IdMaps:
-    """The maps of a source: name of the map -> its own patron id -> the other source's ids, all normalised.
+    A map: its own patron id -> the other source's ids, all normalised.
 
     Raises:
-      LookupsError: a file that is missing or unreadable, or has a line without two ids: an erasure would get lost.
+      LookupsError: as `pipelines.lookups.read`; a map that is missing or unreadable, or has a line without two ids:
+        an erasure would get lost.
     """
-    return {id_map_name(there.namespace): _read(source, other, there) for other, there in source.erases.items()}
+    found = read(ADAPTERS[source.adapter], source)
+    maps = {id_map_name(there.namespace): _read(source, other, there) for other, there in source.erases.items()}
+    return Lookups({**found.tables, **maps}, found.skipped)
 
 
 def _read(source: SourceConfig, other: str, there: ErasesIn) -> Mapping[str, Mapping[str, str]]:

@@ -54,15 +54,6 @@ class Lookups:
     skipped: Mapping[str, int]
 
 
-def load(adapter: Adapter, config: Configured) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
-    """The lookups of a source; see `read` for the counts of skipped lines too.
-
-    Raises:
-      LookupsError: as `read`.
-    """
-    return read(adapter, config).tables
-
-
 def read(adapter: Adapter, config: Configured) -> Lookups:
     """Reads every declared export of a source into memory.
 

@@ -14,11 +14,11 @@ from typing import Any, Callable, Iterable, Optional
 
 from google.api_core.exceptions import GoogleAPICallError
 
-from pipelines import lookups
 from pipelines.archive_forms import form_of
 from pipelines.bus import BusError
 from pipelines.configuration import Deployment, SourceConfig
 from pipelines.dead_letters import Letter
+from pipelines.id_maps import lookups_of
 from pipelines.kafka_bus_settings import broker_settings
 from pipelines.publisher import KafkaPublisher, Outgoing, Publisher, PubsubPublisher
 from pipelines.pubsub_bus_client import PATIENCE, connect
@@ -72,8 +72,8 @@ def judge_letters(
             judged.refused[letter.what] += 1  # a line alone does not say which columns it has
             continue
         if source.name not in decoders:
-            read = lookups.load(ADAPTERS[source.adapter], source)
-            decoders[source.name] = Decoder(rules_of(source), policy, Zone(policy.time_zone), read, now)
+            known = lookups_of(source).tables
+            decoders[source.name] = Decoder(rules_of(source), policy, Zone(policy.time_zone), known, now)
         decoded = decoders[source.name].decode(RawChunk(source.name, b"", (payload,), form))
         if decoded.rejects:
             judged.refused[source.name, decoded.rejects[0][1].reason.value] += 1

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from typing import Sequence
 
-from pipelines import id_maps, lookups, table_history
+from pipelines import table_history
 from pipelines.calendar_windows import SLACK, day_number, day_of
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
 from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
 from pipelines.held import name_held
+from pipelines.id_maps import lookups_of
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
 from pipelines.keys import KeyringAt
@@ -26,7 +27,6 @@ from pipelines.work_store import WorkStore
 from pipelines.work_values import OPEN, VERIFY
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
-from schemas.wire import ADAPTERS
 from transforms.privacy.times import Zone
 
 __all__ = ("Request", "Summary", "replay")
@@ -117,8 +117,8 @@ def with_lookups(run: Run, read: Sequence[str]) -> Run:
     loaded = {}
     for source in run.deployment.sources:
         if source.name in read:
-            found = lookups.read(ADAPTERS[source.adapter], source)
-            loaded[source.name] = {**found.tables, **id_maps.load(source)}
+            found = lookups_of(source)
+            loaded[source.name] = found.tables
             run.summary.skipped |= {f"{source.name} {name}": n for name, n in found.skipped.items() if n}
     return replace(run, job=replace(run.job, lookups=loaded))
 

@@ -49,7 +49,7 @@ def test_one_lookup_may_have_several_tsv_exports(tmp_path: Path) -> None:
         "9": {"postal_code": "10002"},
     }
     assert found.skipped == {"patrons": 2}
-    assert lookups.load(ADAPTERS["evergreen"], config) == found.tables
+    assert lookups.read(ADAPTERS["evergreen"], config).tables == found.tables
 
 
 def test_csv_exports_are_read_with_quotes_marks_and_broken_lines(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_an_export_that_cannot_be_used_is_one_clear_error(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(LookupsError) as caught:
-        lookups.load(ADAPTERS["folio"], Config({"items": tmp_path / name}))
+        lookups.read(ADAPTERS["folio"], Config({"items": tmp_path / name}))
     text = str(caught.value)
     assert "source main" in text
     assert f"lookup items: {tmp_path / name} {says}" in text
@@ -114,18 +114,18 @@ def test_an_export_of_another_form_is_refused_and_does_not_make_everything_other
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(LookupsError, match="has no line with an id that this adapter knows; export it again"):
-        lookups.load(ADAPTERS[source], Config({lookup: tmp_path / name}))
+        lookups.read(ADAPTERS[source], Config({lookup: tmp_path / name}))
 
 
 def test_an_export_without_lines_is_a_system_that_has_none(tmp_path: Path) -> None:
     (tmp_path / "members.csv").write_bytes(b"Id,ContactId,CampaignId\r\n")
-    assert lookups.load(ADAPTERS["salesforce"], Config({"members": tmp_path / "members.csv"})) == {"members": {}}
+    assert lookups.read(ADAPTERS["salesforce"], Config({"members": tmp_path / "members.csv"})).tables == {"members": {}}
 
 
 def test_a_lookup_that_the_adapter_has_not_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(LookupsError, match="has no lookup branches; known: items, patrons"):
-        lookups.load(ADAPTERS["folio"], Config({"branches": tmp_path / "x.csv"}))
+        lookups.read(ADAPTERS["folio"], Config({"branches": tmp_path / "x.csv"}))
 
 
 def test_a_source_without_lookups_has_none() -> None:
-    assert lookups.load(ADAPTERS["folio"], Config({})) == {}
+    assert lookups.read(ADAPTERS["folio"], Config({})).tables == {}

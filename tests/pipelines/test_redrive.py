@@ -145,3 +145,19 @@ def test_a_message_of_pubsub_goes_on_the_same_whether_it_stands_alone_or_is_rece
         publish(replace(source, bus=bus), "pubsub", [Accepted(None, payload, 0)])  # type: ignore[arg-type]
 
     assert sent == [Outgoing(b"{}", "k", (("a", "b"),))] * 2
+
+
+def test_a_source_whose_erasures_reach_another_one_is_redriven_like_any(run, tmp_path):
+    directory = made(tmp_path / "library", without_branch=True)
+    adapter = 'adapter = "carrel-event"\n'
+    edit(directory / "carrel.toml", adapter, adapter + 'erases = { crm = "ids.csv" }\n')
+    with (directory / "carrel.toml").open("a") as file:
+        file.write(f"[sources.crm]\n{adapter}")
+    (directory / "ids.csv").write_text("carrel-event,crm\np1,c1\n")
+    replayed(directory, write(tmp_path / "log.jsonl", log(20)), source="carrel-event")
+    edit(directory / "policy.toml", 'B01 = "north"\n', 'B01 = "north"\n' + BRANCH)
+
+    redrive(run, directory, "--to-archive", tmp_path / "mended.jsonl")
+
+    ((_, refused, redriven),) = list_of(directory)
+    assert refused == redriven > 0
