@@ -13,9 +13,9 @@ import psycopg
 
 from pipelines.counts_rows import StoreError
 from pipelines.counts_rules import OTHER_VERSION, RULE_BROKEN
+from pipelines.postgres_session import PostgresSession, connected
 
 _T = TypeVar("_T")
-_Connection = psycopg.Connection[tuple[Any, ...]]
 _VERSION = "1"
 _SCHEMA = (
     'CREATE TABLE IF NOT EXISTS store_meta("key" TEXT PRIMARY KEY, value TEXT NOT NULL)',
@@ -108,20 +108,9 @@ class PostgresDatabase:
             self._connection.close()
             raise
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> PostgresSession:
         logging.getLogger("psycopg").disabled = True  # it repeats the server's text, which may quote a value
-        return psycopg.connect(
-            self._address,
-            autocommit=True,
-            prepare_threshold=None,  # a pooler may put the next transaction elsewhere
-            application_name="carrel",
-            client_encoding="utf8",
-            connect_timeout=10,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=30_000,
-        )
+        return connected(self._address, "carrel", prepare_after=None)
 
     def _prepare(self, *, create: bool) -> str:
         with self._explaining():
@@ -164,7 +153,7 @@ class PostgresDatabase:
             # The server's own text may quote a value of a row; this line never does.
             raise self.refused(_said(error)) from None
 
-    def _fresh(self, do: Callable[[_Connection], _T]) -> _T:
+    def _fresh(self, do: Callable[[PostgresSession], _T]) -> _T:
         """Do what begins a transaction, or is one; once more in a new session when the old one was lost before it."""
         with suppress(psycopg.OperationalError, psycopg.InterfaceError):
             if not self._connection.closed:
@@ -197,14 +186,14 @@ class PostgresDatabase:
             return self._fresh(lambda connection: _Session(connection).rows(query, values))
 
 
-def _begin(connection: _Connection) -> _Connection:
+def _begin(connection: PostgresSession) -> PostgresSession:
     for statement in _BEGIN:
         connection.execute(statement)
     return connection
 
 
 class _Session:
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: PostgresSession) -> None:
         self._connection = connection
 
     def rows(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from typing import Any, Iterable, Iterator
 
 import psycopg
 
+from pipelines.postgres_session import PostgresSession, connected
 from pipelines.work_database import Row, schema
 from pipelines.work_values import HeldByAnotherError, ServerAwayError, WorkStoreError
 
@@ -52,7 +53,7 @@ class PostgresWork:
         self._address = address
         self.name = f"work store {address}"
         self._is_made = True
-        self._session: psycopg.Connection[tuple[Any, ...]]
+        self._session: PostgresSession
 
     def take(self) -> None:
         """Take the lock, refuse a server that forgets commits, make the tables."""
@@ -80,17 +81,7 @@ class PostgresWork:
     @contextmanager
     def _connected(self) -> Iterator[None]:
         with self._explaining():
-            self._session = psycopg.connect(
-                self._address,
-                autocommit=True,
-                application_name="carrel work store",
-                client_encoding="utf8",
-                connect_timeout=10,
-                keepalives_idle=30,
-                keepalives_interval=10,
-                keepalives_count=3,
-                tcp_user_timeout=30_000,
-            )
+            self._session = connected(self._address, "carrel work store")
             try:
                 self._set("search_path", _WHERE)
                 yield
