@@ -25,7 +25,9 @@ from pipelines.counts_rows import (
     LedgerRow,
     StoreError,
     Verification,
+    column_names,
     ledger_row,
+    ledger_row_of,
     release_id,
 )
 from pipelines.counts_rules import (
@@ -48,10 +50,6 @@ _EMULATOR = "BIGQUERY_EMULATOR_HOST"  # the client library asks there when it is
 _TYPES = {"revision": "INT64", "value": "INT64", "charge": "FLOAT64", "cells": "INT64", "backfill": "INT64"}
 
 
-def _names(row: type) -> str:
-    return ", ".join(field.name for field in fields(row))
-
-
 def _columns(row: type) -> str:
     return ", ".join(
         f"{field.name} {_TYPES.get(field.name, 'STRING')}{'' if field.name == 'value' else ' NOT NULL'}"
@@ -67,8 +65,8 @@ _SCHEMA = (
     f"CREATE TABLE IF NOT EXISTS DATASET.verifications(seq INT64 NOT NULL, {_columns(Verification)})",
 )
 _LEDGER_KEY = "tenant = @tenant AND table_name = @table_name AND window_start = @window_start AND revision = @revision"
-_LEDGER = f"SELECT {_names(LedgerRow)} FROM DATASET.release_ledger"  # noqa: S608 - names of our own columns
-_COUNTS = f"SELECT {_names(CountRow)} FROM DATASET.released_counts AS c"  # noqa: S608 - names of our own columns
+_LEDGER = f"SELECT {column_names(LedgerRow)} FROM DATASET.release_ledger"  # noqa: S608 - names of our own columns
+_COUNTS = f"SELECT {column_names(CountRow)} FROM DATASET.released_counts AS c"  # noqa: S608 - names of our own columns
 _SEAL = (
     f"UPDATE DATASET.release_ledger SET state = 'sealed' "  # noqa: S608 - names of our own columns
     f"WHERE {_LEDGER_KEY} AND state = 'sealing' AND rows_hash = @rows_hash"
@@ -80,9 +78,10 @@ _FROM_JSON = ", ".join(
     f"CAST(JSON_VALUE(r, '$.{field.name}') AS {_TYPES.get(field.name, 'STRING')}) AS {field.name}"
     for field in fields(CountRow)
 )
+_COUNT_NAMES = column_names(CountRow)
 _MERGE_COUNTS = f"""MERGE DATASET.released_counts AS t USING (SELECT {_FROM_JSON} FROM UNNEST(@rows) AS r) AS s
   ON t.release_id = s.release_id AND t.cell = s.cell AND t.measure = s.measure
-  WHEN NOT MATCHED THEN INSERT({_names(CountRow)}) VALUES({", ".join(f"s.{one.name}" for one in fields(CountRow))})"""  # noqa: S608
+  WHEN NOT MATCHED THEN INSERT({_COUNT_NAMES}) VALUES({", ".join(f"s.{one.name}" for one in fields(CountRow))})"""  # noqa: S608
 
 
 def _merge(table: str, row: type, key: Sequence[str], otherwise: str = "") -> str:
@@ -109,7 +108,7 @@ _META = (
     "WHEN NOT MATCHED THEN INSERT(key, value) VALUES(s.key, s.value)"
 )
 _VERIFICATION = (
-    f"INSERT INTO DATASET.verifications(seq, {_names(Verification)}) "  # noqa: S608 - names of our own columns
+    f"INSERT INTO DATASET.verifications(seq, {column_names(Verification)}) "  # noqa: S608 - names of our own columns
     f"SELECT COALESCE(MAX(seq), 0) + 1, {', '.join(f'@{one.name}' for one in fields(Verification))} "
     "FROM DATASET.verifications"
 )
@@ -192,11 +191,11 @@ class BigQueryCounts:
 
     def _entry(self, row: LedgerRow) -> Optional[LedgerRow]:
         found = self._run(f"{_LEDGER} WHERE {_LEDGER_KEY}", **_place(row))
-        return _ledger_row(found[0]) if found else None
+        return ledger_row_of(found[0]) if found else None
 
     def ledger(self, tenant: str) -> dict[tuple[str, str], LedgerRow]:
         query = f"{_LEDGER} WHERE tenant = @tenant AND revision = 0 ORDER BY table_name, window_start"
-        found = map(_ledger_row, self._run(query, tenant=tenant))
+        found = map(ledger_row_of, self._run(query, tenant=tenant))
         return {(row.table_name, row.window_start): row for row in found}
 
     def begin(self, table: ReleasedTable, completeness: str, reason: str, backfill: bool) -> str:
@@ -237,7 +236,7 @@ class BigQueryCounts:
         self._run(_VERIFICATION, **_values(Verification(tenant, table, window_start, revision, verdict, iso(day))))
 
     def verifications(self, tenant: str) -> tuple[Verification, ...]:
-        query = f"SELECT {_names(Verification)} FROM DATASET.verifications WHERE tenant = @tenant ORDER BY seq"  # noqa: S608
+        query = f"SELECT {column_names(Verification)} FROM DATASET.verifications WHERE tenant = @tenant ORDER BY seq"  # noqa: S608
         return tuple(Verification(*row) for row in self._run(query, tenant=tenant))
 
     def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
@@ -245,7 +244,7 @@ class BigQueryCounts:
 
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
         query = (
-            f"SELECT {_names(KeyReceipt)} FROM DATASET.key_receipts WHERE tenant = @tenant "  # noqa: S608 - our own names
+            f"SELECT {column_names(KeyReceipt)} FROM DATASET.key_receipts WHERE tenant = @tenant "  # noqa: S608 - our own names
             "ORDER BY purpose, month, destroyed_day, why"
         )
         return tuple(KeyReceipt(*row) for row in self._run(query, tenant=tenant))
@@ -270,10 +269,6 @@ class BigQueryCounts:
             **values,
         )
         return (CountRow(*row) for row in found)
-
-
-def _ledger_row(columns: tuple[Any, ...]) -> LedgerRow:
-    return LedgerRow(*(*columns[:-1], bool(columns[-1])))
 
 
 def _values(row: object) -> dict[str, object]:

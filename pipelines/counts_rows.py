@@ -4,8 +4,8 @@ Pure values: no file, no clock, no database.
 """
 
 import json
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, fields
+from typing import Any, Optional, Sequence
 
 from blake3 import blake3
 
@@ -155,3 +155,13 @@ def ledger_row(table: ReleasedTable, completeness: str, reason: str, *, backfill
         rows_hash=rows_hash(table),
         backfill=backfill,
     )
+
+
+def column_names(row: type) -> str:
+    """The columns of a kind of row, in their order, as SQL lists them."""
+    return ", ".join(field.name for field in fields(row))
+
+
+def ledger_row_of(columns: Sequence[Any]) -> LedgerRow:
+    """A ledger row from its columns; `backfill`, the last, is a number where a database has it so."""
+    return LedgerRow(*(*columns[:-1], bool(columns[-1])))

@@ -10,7 +10,9 @@ from pipelines.counts_rows import (
     LedgerRow,
     StoreError,
     Verification,
+    column_names,
     ledger_row,
+    ledger_row_of,
     release_id,
 )
 from pipelines.counts_rules import NOT_BEGUN, iso, missing_rows, names_twice, stays, void_row
@@ -46,18 +48,14 @@ class CountsDatabase(Protocol):
         """All rows of a query, read at one moment."""
 
 
-def _names(row: type) -> str:
-    return ", ".join(field.name for field in fields(row))
-
-
 def _insert(table: str, row: type) -> str:
-    return f"INSERT INTO {table}({_names(row)}) VALUES({', '.join('?' for _ in fields(row))})"
+    return f"INSERT INTO {table}({column_names(row)}) VALUES({', '.join('?' for _ in fields(row))})"
 
 
 _LEDGER_COLUMNS = "tenant, table_name, window_start, revision"
 _LEDGER_KEY = "tenant = ? AND table_name = ? AND window_start = ? AND revision = ?"
-_LEDGER = f"SELECT {_names(LedgerRow)} FROM release_ledger"  # noqa: S608 - names of our own columns
-_COUNTS = f"SELECT {_names(CountRow)} FROM released_counts"  # noqa: S608 - names of our own columns
+_LEDGER = f"SELECT {column_names(LedgerRow)} FROM release_ledger"  # noqa: S608 - names of our own columns
+_COUNTS = f"SELECT {column_names(CountRow)} FROM released_counts"  # noqa: S608 - names of our own columns
 _PUT_LEDGER = (
     f"{_insert('release_ledger', LedgerRow)} ON CONFLICT({_LEDGER_COLUMNS}) DO UPDATE SET "
     f"{', '.join(f'{field.name} = excluded.{field.name}' for field in fields(LedgerRow))}"
@@ -68,17 +66,13 @@ _INSERT_VERIFICATION = _insert("verifications", Verification)
 _INSERT_RECEIPT = f"{_insert('key_receipts', KeyReceipt)} ON CONFLICT DO NOTHING"
 
 
-def _ledger_row(columns: tuple[Any, ...]) -> LedgerRow:
-    return LedgerRow(*(*columns[:-1], bool(columns[-1])))
-
-
 def _ledger_values(row: LedgerRow) -> tuple[object, ...]:
     return (*astuple(row)[:-1], int(row.backfill))
 
 
 def _entry(session: Session, where: tuple[str, str, str, int]) -> Optional[LedgerRow]:
     found = session.rows(f"{_LEDGER} WHERE {_LEDGER_KEY}", where)
-    return _ledger_row(found[0]) if found else None
+    return ledger_row_of(found[0]) if found else None
 
 
 class SqlCounts:
@@ -105,7 +99,7 @@ class SqlCounts:
         found = self._database.rows(
             f"{_LEDGER} WHERE tenant = ? AND revision = 0 ORDER BY table_name, window_start", (tenant,)
         )
-        return {(row.table_name, row.window_start): row for row in map(_ledger_row, found)}
+        return {(row.table_name, row.window_start): row for row in map(ledger_row_of, found)}
 
     def begin(self, table: ReleasedTable, completeness: str, reason: str, backfill: bool) -> str:
         if names_twice(table):
@@ -150,7 +144,7 @@ class SqlCounts:
             session.write(_INSERT_VERIFICATION, [astuple(row)])
 
     def verifications(self, tenant: str) -> tuple[Verification, ...]:
-        query = f"SELECT {_names(Verification)} FROM verifications WHERE tenant = ? ORDER BY seq"  # noqa: S608
+        query = f"SELECT {column_names(Verification)} FROM verifications WHERE tenant = ? ORDER BY seq"  # noqa: S608
         return tuple(Verification(*row) for row in self._database.rows(query, (tenant,)))
 
     def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
@@ -160,7 +154,7 @@ class SqlCounts:
 
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
         query = (
-            f"SELECT {_names(KeyReceipt)} FROM key_receipts WHERE tenant = ? "  # noqa: S608 - our own names
+            f"SELECT {column_names(KeyReceipt)} FROM key_receipts WHERE tenant = ? "  # noqa: S608 - our own names
             "ORDER BY purpose, month, destroyed_day, why"
         )
         return tuple(KeyReceipt(*row) for row in self._database.rows(query, (tenant,)))
