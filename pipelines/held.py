@@ -21,8 +21,7 @@ def name_held(run: Run, keys: KeyLife) -> None:
     """Name the windows that wait for their sources' clocks, and say what would release them."""
     ledger = run.ledger()
     kept_back = set(run.summary.unpinned)
-    waits = [key for key, acts in run.store.windows(OPEN).items() if acts and place_of(key) not in ledger]
-    held = [key for key in waits if name_of(key) not in kept_back]
+    held = [key for key in run.store.windows(OPEN) if place_of(key) not in ledger and name_of(key) not in kept_back]
     run.summary.held = [name_of(key) for key in held]
     tables = {table.name: table for table in run.job.policy.tables}
     waiting = [(key, tables[key.table]) for key in held if key.table in tables]

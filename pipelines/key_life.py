@@ -6,17 +6,18 @@ is the promise: what depends on a key is settled first, then the key goes, then 
 """
 
 from dataclasses import dataclass
-from typing import Collection, Iterable, Iterator, Optional
+from typing import Collection, Iterator, Mapping, Optional
 
 import numpy as np
 
 from pipelines.calendar_windows import DAY
 from pipelines.configuration import Deployment
+from pipelines.counts_rows import LedgerRow
 from pipelines.counts_store import CountsStore
 from pipelines.crash_points import crash_point
 from pipelines.iso_days import utc_day
 from pipelines.keyring import NOISE_DAYS, KeyAge, Keyring, deadline
-from pipelines.run import Ended, begun, name_of, place_of
+from pipelines.run import Ended, Place, begun, name_of, place_of
 from pipelines.work_store import WorkStore
 from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
@@ -67,13 +68,12 @@ class KeyLife:
         """Destroy the token keys of months of which something was released and nothing is open."""
         ended = Ended()
         keyring = Keyring(self.deployment.keyring)
-        held = [(lane, key, acts) for lane in (OPEN, VERIFY) for key, acts in self.store.windows(lane).items()]
-        needed = {key.month for _, key, acts in held if acts}
+        needed = {key.month for lane in (OPEN, VERIFY) for key in self.store.windows(lane)}
         # A key that was made ahead waits for its month: only what has been released can be over.
         released = {start[:7] for _, start in self.counts.ledger(self.deployment.tenant)}
         for key in self._keys(keyring, "token"):
             if key.month in released - needed:
-                self._forget((lane, window) for lane, window, _ in held if window.month == key.month)
+                self._forget(key.month, OPEN, VERIFY)
                 keyring.destroy_token_key(self.deployment.tenant, key.month)
                 self._receipt(ended, key, "released")
         crash_point("keys-destroyed")
@@ -104,7 +104,8 @@ class KeyLife:
             return None
         if key.purpose == "token":
             return self._deadline(key)
-        return self._noise_end(key, used=key.month in self._published() or self._was_released(key))
+        ledger = self.counts.ledger(self.deployment.tenant)
+        return self._noise_end(key, used=key.month in _published(ledger) or self._was_released(key))
 
     def give_up(self, month: str, reason: str) -> tuple[list[WindowKey], list[str]]:
         """Make the open windows of a month void and forget their acts.
@@ -114,19 +115,20 @@ class KeyLife:
         """
         ledger = self.counts.ledger(self.deployment.tenant)
         kinds = {table.name: table.kind for table in self.policy.tables}
-        held = {key: acts for key, acts in self.store.windows(OPEN).items() if key.month == month}
-        windows = [key for key, acts in held.items() if acts]
+        windows = [key for key in self.store.windows(OPEN) if key.month == month]
         for key in windows:
             kind = kinds.get(key.table, _REMOVED)
             self.counts.void(self.deployment.tenant, kind, key, self.policy.digest, reason)
-        self._forget((OPEN, key) for key in held)
+        self._forget(month, OPEN)
         return windows, [name_of(key) for key in windows if place_of(key) not in ledger]
 
-    def _forget(self, windows: Iterable[tuple[str, WindowKey]]) -> None:
-        """Drop what the work store holds of windows: once their key is gone nobody can read it."""
+    def _forget(self, month: str, *lanes: str) -> None:
+        """Drop what the work store holds of a month: once its key is gone nobody can read it."""
         with self.store.transaction() as transaction:
-            for lane, key in windows:
-                transaction.drop_window(lane, key)
+            for lane in lanes:
+                for key in self.store.stored(lane):
+                    if key.month == month:
+                        transaction.drop_window(lane, key)
 
     @property
     def _day(self) -> str:
@@ -147,18 +149,14 @@ class KeyLife:
 
     def _end_noise(self, keyring: Keyring, ended: Ended) -> None:
         ledger = self.counts.ledger(self.deployment.tenant)
-        published = self._published()
-        waiting = {key.month for key, acts in self.store.windows(OPEN).items() if acts and place_of(key) not in ledger}
+        published = _published(ledger)
+        waiting = {key.month for key in self.store.windows(OPEN) if place_of(key) not in ledger}
         for key in self._keys(keyring, "noise"):
             is_buried = keyring.has_noise_tombstone(key.tenant, key.month)
             used = is_buried or key.month in published or self._was_released(key)
             if is_buried or (key.month not in waiting and self.now > self._noise_end(key, used=used)):
                 keyring.destroy_noise_key(key.tenant, key.month, used=used)
                 self._receipt(ended, key, "schedule" if used else "unused")
-
-    def _published(self) -> frozenset[str]:
-        ledger = self.counts.ledger(self.deployment.tenant)
-        return frozenset(start[:7] for (_, start), row in ledger.items() if row.state != "void")
 
     def _was_released(self, key: KeyAge) -> bool:
         return self.store.value(f"released/{key.month}") is not None
@@ -170,3 +168,8 @@ class KeyLife:
     def _receipt(self, ended: Ended, key: KeyAge, why: str) -> None:
         self.counts.record_receipt(self.deployment.tenant, key.purpose, key.month, why, self._day)
         ended.keys.append(f"{key.purpose} {key.month}")
+
+
+def _published(ledger: Mapping[Place, LedgerRow]) -> frozenset[str]:
+    """The months of which something is published or frozen."""
+    return frozenset(start[:7] for (_, start), row in ledger.items() if row.state != "void")

@@ -106,7 +106,7 @@ def begin(run: Run, files: Sequence[Planned], chosen: Sequence[SourceConfig], re
     going_on = [file for file in fresh if not file.is_named and file.part in known[file.source]]
     stood = tuple((file.source, known[file.source][file.part]) for file in going_on)
     if there is None:
-        opened = frozenset(map(place_of, run.store.windows(OPEN)))
+        opened = frozenset(map(place_of, run.store.stored(OPEN)))
         record = Begun(run.job.now, tuple(files), stood, run.published(), opened)
     else:
         record = replace(there, plan=(*there.plan, *fresh), positions=(*there.positions, *stood))
@@ -131,7 +131,7 @@ def begin_afresh_without_keys(run: Run) -> None:
       KeyringError: acts of other runs are lost too: those files are not at hand.
     """
     lost = [
-        (lane, key) for lane in (OPEN, VERIFY) for key in run.store.windows(lane) if not _can_be_opened(run, lane, key)
+        (lane, key) for lane in (OPEN, VERIFY) for key in run.store.stored(lane) if not _can_be_opened(run, lane, key)
     ]
     if not lost:
         return

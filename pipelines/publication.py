@@ -58,15 +58,15 @@ def release_due(run: Run, read: Sequence[str], *, backfill: bool) -> None:
 
 def _due(run: Run, table: Table) -> Sequence[DueWindow]:
     ledger = run.ledger()
-    holding = [key for key, acts in run.store.windows(OPEN).items() if acts and key.table == table.name]
-    oldest = min((day_number(key.start) for key in holding if place_of(key) not in ledger), default=None)
+    waiting = [key.start for key in run.store.windows(OPEN) if key.table == table.name and place_of(key) not in ledger]
+    oldest = min(map(day_number, waiting), default=None)
     return list(due_windows(table, run.feeds(table, OPEN), run.zone, oldest=oldest))
 
 
 def _forget_lost(run: Run) -> None:
     """Acts of windows that are void for good are not kept, and keep no key."""
     ledger = run.ledger()
-    for key in run.store.windows(OPEN):
+    for key in run.store.stored(OPEN):
         entry = ledger.get(place_of(key))
         if entry is not None and entry.state == "void" and not is_regained(run, entry):
             with run.store.transaction() as transaction:

@@ -57,7 +57,7 @@ def status_of(deployment: Deployment, policy: PrivacyPolicy, *, now: int) -> dic
     zone = Zone(policy.time_zone)
     with WorkStore(deployment.work_store, read_only=True) as store, open_counts(deployment.counts_store) as counts:
         ledger = counts.ledger(deployment.tenant)
-        held = {key: acts for key, acts in store.windows(OPEN).items() if acts and (key.table, key.start) not in ledger}
+        held = {key: acts for key, acts in store.windows(OPEN).items() if (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
         pending = len(store.pending_seals())
         breakers = {name: reason for name in clocks if (reason := open_reason(store, name))}

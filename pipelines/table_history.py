@@ -42,15 +42,14 @@ def begin(run: Run, *, again: bool) -> None:
         if before and before["coding"] == coding:
             tables[table.name] = before
             continue
-        held = {key: acts for key, acts in run.store.windows(OPEN).items() if key.table == table.name}
-        waiting = [key for key, acts in held.items() if acts and place_of(key) not in ledger]
+        waiting = [key for key in run.store.windows(OPEN) if key.table == table.name and place_of(key) not in ledger]
         if before and waiting and not again:
             message = (
                 f"policy.toml: table {table.name} was changed while its window {waiting[0].start} is open; undo the"
                 " change, or read the archives of its open windows again: carrel replay --backfill FILE..."
             )
             raise ConfigurationError(message)
-        forgotten += [key for key in held if place_of(key) not in ledger]
+        forgotten += [key for key in run.store.stored(OPEN) if key.table == table.name and place_of(key) not in ledger]
         tables[table.name] = {"coding": coding, "since": _next_day(run, table)}
     if tables != known:
         with run.store.transaction() as transaction:

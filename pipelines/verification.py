@@ -34,7 +34,7 @@ def verify(run: Run, begun: Begun, read: Sequence[str]) -> None:
         is_own = place_of(key) not in begun.published
         if not is_own and _is_covered(run, kinds[key.table], key, read, ledger[place_of(key)]):
             covered.append(key)
-        elif rows.get(key) and not (is_own and begun.afresh):
+        elif key in rows and not (is_own and begun.afresh):
             run.summary.closed[key.table] = run.summary.closed.get(key.table, 0) + rows[key]
     for at in range(0, len(covered), _GROUP):
         _compare(run, covered[at : at + _GROUP])

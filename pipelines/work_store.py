@@ -115,6 +115,10 @@ class WorkStore:
         return [(after, until) for after, until in rows]
 
     def windows(self, lane: str) -> dict[WindowKey, int]:
+        """The windows that hold acts, and how many rows."""
+        return {key: acts for key, acts in self.stored(lane).items() if acts}
+
+    def stored(self, lane: str) -> dict[WindowKey, int]:
         """The windows that hold anything, and how many acts; where it is none, only erasures wait for some."""
         rows = self._database.rows(
             "SELECT table_name, window_start, window_end, CAST(SUM(rows) AS BIGINT) FROM tallies WHERE lane = ?"

@@ -70,7 +70,7 @@ def _void_open_windows(run: Invocation, counts: CountsStore, month: str) -> int:
     policy = run.policy(deployment)
     kinds = {table.name: table.kind for table in policy.tables}
     with WorkStore(deployment.work_store) as work:
-        windows = {window: acts for window, acts in work.windows(OPEN).items() if window.month == month}
+        windows = {window: acts for window, acts in work.stored(OPEN).items() if window.month == month}
         for window, acts in windows.items():
             if acts and window.table in kinds:  # a table that left the policy has no kind to enter into the ledger
                 counts.void(deployment.tenant, kinds[window.table], window, policy.digest, _REASON)

@@ -91,9 +91,9 @@ def keys(directory: Path) -> set[str]:
 
 
 def windows(directory: Path, lane: str = "open") -> set[str]:
-    """The windows that hold acts, as `table start`."""
+    """The windows that hold acts, or erasures that wait for some, as `table start`."""
     with WorkStore(directory / "work.db", read_only=True) as store:
-        return {f"{key.table} {key.start}" for key in store.windows(lane)}
+        return {f"{key.table} {key.start}" for key in store.stored(lane)}
 
 
 def positions(directory: Path) -> dict[Path, Position]:
