@@ -35,7 +35,7 @@ check: setup ## lint, types, direction of imports
 unit: setup ## the tests, every branch of contracts and privacy rules covered; CI=true wants the sample data
 	$(BIN)/python -m coverage run -m pytest -q $(COVERED)
 	$(BIN)/python -m coverage report --fail-under=100
-	$(BIN)/python -m pytest -q $(COVERED:%=--ignore=%)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(COVERED:%=--ignore=%)
 
 soak: setup ## kill runs at many more random moments: make soak SEEDS=200
 	$(BIN)/python -m pytest -q -m soak
