@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.counts_address import AddressError, CountsAddress, counts_address
+from pipelines.keyring_address import KeyringAddress, keyring_address
 from pipelines.letters_address import LettersAddress, LettersFile, letters_address
 from pipelines.work_address import WorkAddress, work_address
 from schemas.policy_compiler import Capability
@@ -167,7 +168,7 @@ class Deployment:
     directory: Path
     tenant: str
     policy_text: str
-    keyring: Path
+    keyring: KeyringAddress
     recipient: Path
     work_store: WorkAddress
     counts_store: CountsAddress
@@ -204,7 +205,7 @@ def load(path: Path) -> Deployment:
         directory=directory,
         tenant=file.tenant,
         policy_text=_text(at(file.policy), f"correct `policy` in {path.name}"),
-        keyring=at(file.keyring),
+        keyring=_keyring_at(file.keyring, at),
         recipient=at(file.recipient),
         work_store=_work_store_at(file.work_store, directory),
         counts_store=counts_store_at(file.counts_store, directory),
@@ -228,6 +229,14 @@ def _letters_to(file: Union[str, LettersFile], at: Callable[[str], Path]) -> Opt
         return None if isinstance(file, str) else letters_address(file, at)
     except AddressError as error:
         message = f"dead_letters: {error}"
+        raise ConfigurationError(message) from None
+
+
+def _keyring_at(text: str, at: Callable[[str], Path]) -> KeyringAddress:
+    try:
+        return keyring_address(text, at)
+    except AddressError as error:
+        message = f"keyring: {error}"
         raise ConfigurationError(message) from None
 
 

@@ -1,35 +1,36 @@
-"""The keyring: one folder of mode-0600 files, one independent random key per file.
+"""The keyring: independent random keys of 32 bytes, by name, in a folder of files or in a cloud's secret store.
 
     token-TENANT-YYYY-MM.key   months of open windows; destroyed when the month is released or its deadline passes
-    noise-TENANT-YYYY-MM.key   noise of released windows; destroyed 35 days after release, leaving a tombstone
+    noise-TENANT-YYYY-MM.key   noise of released windows; destroyed 35 days after release, leaving a tombstone (.gone)
     store.key                  tags of files and repeated rejects; long-lived
 
 Errors:
 
     ValueError
-    └── KeyringError         a key is missing, weak, shared or readable by others
+    └── KeyringError         a key is missing, weak, shared or readable by others, or the place cannot be used
         └── NoiseKeyGone     the noise key of a month was destroyed: its windows cannot be verified
 """
 
-import os
+import hashlib
 import re
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from pipelines.key_folder import KeyFolder
+from pipelines.key_place import KeyPlace, KeyringError
+from pipelines.keyring_address import CLOUD, KeyringAddress
 from transforms.privacy.tokens import MonthKey, WeakKeyError, check_key, subkey
+
+__all__ = ["DAY", "NOISE_DAYS", "OUTAGE", "KeyAge", "Keyring", "KeyringError", "NoiseKeyGone", "deadline"]
 
 DAY = 86_400_000
 OUTAGE = 14 * DAY  # a key dies this long after its windows should have been released, whatever happened
 NOISE_DAYS = 35
 _BYTES = 32
 _NAME = re.compile(r"(token|noise)-(.+)-(\d{4}-\d{2})\.(key|gone)")
-
-
-class KeyringError(ValueError):
-    """The keyring cannot be used; the text names a file, never a key."""
+_STORE = "store.key"
 
 
 class NoiseKeyGone(KeyringError):  # noqa: N818 - a state, not a fault
@@ -38,13 +39,21 @@ class NoiseKeyGone(KeyringError):  # noqa: N818 - a state, not a fault
 
 @dataclass(frozen=True)
 class KeyAge:
-    """One key of the listing: purpose token, noise or store; made at (ms UTC); whether only a tombstone is left."""
+    """One key of the listing.
+
+    Attributes:
+      purpose: token, noise or store.
+      made: ms UTC.
+      gone: whether only a tombstone is left.
+      lingers: how long after its destruction the cloud's administrators could still bring it back, ms.
+    """
 
     purpose: str
     tenant: str
     month: str
     made: int
     gone: bool
+    lingers: int = 0
 
 
 def deadline(month_end: int, largest_horizon: int, made: int, *, began: Optional[int] = None) -> int:
@@ -63,22 +72,15 @@ def deadline(month_end: int, largest_horizon: int, made: int, *, began: Optional
 
 
 class Keyring:
-    """A folder of keys.
+    """The keys of one address: a folder, or `gcp-secrets:projects/P/locations/L/keyRings/R`.
 
     Raises:
-      KeyringError: the folder is missing or open to others.
+      KeyringError: the folder is missing or open to others, the cloud refuses.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        try:
-            mode = directory.stat().st_mode
-        except OSError:
-            message = f"{directory}: no keyring there; name it in carrel.toml or run `carrel init`"
-            raise KeyringError(message) from None
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            message = f"{directory}: others may enter this keyring; run chmod 700 on it"
-            raise KeyringError(message)
+    def __init__(self, address: KeyringAddress) -> None:
+        self._place = _place(address)
+        self._digests: dict[str, bytes] = {}
 
     def token_key(self, tenant: str, month: str, *, now_ms: int) -> MonthKey:
         """The token key of a month; made when there is none."""
@@ -90,11 +92,11 @@ class Keyring:
 
     def has_token_key(self, tenant: str, month: str) -> bool:
         """Whether the month has a token key."""
-        return (self._directory / f"token-{tenant}-{month}.key").exists()
+        return self._place.has(f"token-{tenant}-{month}.key")
 
     def destroy_token_key(self, tenant: str, month: str) -> None:
-        """Overwrite and remove a token key; nothing that it protected can be joined again."""
-        self._shred(f"token-{tenant}-{month}.key")
+        """Destroy a token key; nothing that it protected can be joined again."""
+        self._place.destroy(f"token-{tenant}-{month}.key")
 
     def noise_key(self, tenant: str, month: str, store_id: str, *, create: bool, now_ms: int = 0) -> Optional[bytes]:
         """The noise key of a month, bound to one counts store; None when there is none and none is to be made.
@@ -116,50 +118,34 @@ class Keyring:
 
     def has_noise_tombstone(self, tenant: str, month: str) -> bool:
         """Whether the month's noise key was destroyed: nothing more can be released for it with noise."""
-        return (self._directory / f"noise-{tenant}-{month}.gone").exists()
+        return self._place.has(f"noise-{tenant}-{month}.gone")
 
     def destroy_noise_key(self, tenant: str, month: str, *, used: bool = True) -> None:
         """Remove a noise key; one that was used leaves a tombstone, so that no second one is made for its month."""
         name = f"noise-{tenant}-{month}"
         if used:
-            (self._directory / f"{name}.gone").touch(mode=0o600)
-            self._sync()  # the tombstone is on disk before the key goes
-        self._shred(f"{name}.key")
+            self._place.bury(f"{name}.gone")  # it is kept before the key goes
+        self._place.destroy(f"{name}.key")
 
     def store_key(self) -> bytes:
         """The long-lived key of file fingerprints and reject tags."""
-        return self._read("store.key") or self._make("store.key", 0)
+        return self._read(_STORE) or self._make(_STORE, 0)
 
     def listing(self) -> list[KeyAge]:
         """All keys and tombstones, sorted; never a byte of them."""
         found = []
-        for path in sorted(self._directory.iterdir()):
-            if match := _NAME.fullmatch(path.name):
+        for key in self._place.kept():
+            if match := _NAME.fullmatch(key.name):
                 purpose, tenant, month, kind = match.groups()
-                made = 0 if kind == "gone" else self.made(path.name)
-                found.append(KeyAge(purpose, tenant, month, made, kind == "gone"))
-            elif path.name == "store.key":
-                found.append(KeyAge("store", "", "", self.made(path.name), gone=False))
+                found.append(KeyAge(purpose, tenant, month, key.made, kind == "gone", key.lingers))
+            elif key.name == _STORE:
+                found.append(KeyAge("store", "", "", key.made, gone=False, lingers=key.lingers))
         return found
 
-    def made(self, name: str) -> int:
-        """When a key was made, ms UTC; 0 of one whose destruction a crash cut short, so that it is overdue."""
-        return int((self._directory / name).read_bytes()[_BYTES:].strip(b"\0") or b"0")
-
     def _read(self, name: str) -> Optional[bytes]:
-        path = self._directory / name
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
+        secret = self._place.read(name)
+        if secret is None:
             return None
-        except OSError as error:
-            message = f"{name}: cannot be read ({error.strerror}); check the keyring's owner"
-            raise KeyringError(message) from None
-        with os.fdopen(handle, "rb") as stream:
-            if os.fstat(handle).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                message = f"{name}: others may read this key; shred it, and let a new one be made"
-                raise KeyringError(message)
-            secret = stream.read()[:_BYTES]
         try:
             check_key(secret)
         except WeakKeyError as error:
@@ -169,53 +155,42 @@ class Keyring:
         return secret
 
     def _refuse_twins(self, name: str, secret: bytes) -> None:
-        for other in sorted(self._directory.glob("*.key")):
-            if other.name != name and other.read_bytes()[:_BYTES] == secret:
+        for other in self._place.kept():
+            if other.name != name and other.name.endswith(".key") and self._digest(other.name) == _digest(secret):
                 message = f"{name}: the same key as {other.name}; shred both, and let new ones be made"
                 raise KeyringError(message)
 
+    def _digest(self, name: str) -> bytes:
+        """Tells one key from another; each is read once, since a cloud asks its price for every look."""
+        if name not in self._digests:
+            try:
+                secret = self._place.read(name)
+            except KeyringError:
+                return b""  # what cannot be read is refused where it is needed
+            if secret is None:
+                return b""
+            self._digests[name] = _digest(secret)
+        return self._digests[name]
+
     def _make(self, name: str, now_ms: int) -> bytes:
-        """A new random key: complete under its name or not there at all, and on disk before it is used."""
-        # A name of its own: process ids repeat in containers, and a killed run may have left its draft.
-        path, draft = self._directory / name, self._directory / f".{name}.{secrets.token_hex(8)}"
         secret = secrets.token_bytes(_BYTES)
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(secret + str(now_ms).encode())
-                stream.flush()
-                os.fsync(handle)
-            os.link(draft, path)
-        except FileExistsError:
-            # Another process was first. A key that is on no disk must never be used.
-            made = self._read(name)
-            if made is None:
-                message = f"{name}: made and destroyed by another process at this moment; run again"
-                raise KeyringError(message) from None
-            secret = made
-        except OSError as error:
-            message = f"{name}: cannot be made ({error.strerror}); check the keyring's disk and owner"
-            raise KeyringError(message) from None
-        finally:
-            draft.unlink(missing_ok=True)
-        self._sync()
-        return secret
+        if self._place.make(name, secret, now_ms):
+            return secret
+        # Another process was first. A key that is kept nowhere must never be used.
+        made = self._read(name)
+        if made is None:
+            message = f"{name}: made and destroyed by another process at this moment; run again"
+            raise KeyringError(message)
+        return made
 
-    def _shred(self, name: str) -> None:
-        path = self._directory / name
-        if not path.exists():
-            return
-        size = path.stat().st_size
-        with path.open("r+b") as stream:
-            stream.write(bytes(size))
-            stream.flush()
-            os.fsync(stream.fileno())
-        path.unlink()
-        self._sync()
 
-    def _sync(self) -> None:
-        handle = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _place(address: KeyringAddress) -> KeyPlace:
+    if isinstance(address, Path) or not address.startswith(CLOUD):
+        return KeyFolder(Path(address))
+    from pipelines.key_secrets import KeySecrets  # noqa: PLC0415 - the cloud's clients take a second to import
+
+    return KeySecrets(address)
+
+
+def _digest(secret: bytes) -> bytes:
+    return hashlib.blake2b(secret, digest_size=16).digest()

@@ -1,7 +1,6 @@
-"""The one way from a keyring's path to open keys: what travels is a path, what is opened stays in the process."""
+"""The one way from a keyring's address to open keys: the address travels, what is opened stays in the process."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.keyring import Keyring
 from transforms.privacy.tokens import MonthKey
@@ -38,11 +37,11 @@ class OpenKeys:
 class KeyringAt:
     """Names a keyring: may be pickled, holds no key."""
 
-    directory: str
+    address: str
     tenant: str
     store_id: str
     now: int
 
     def open(self) -> OpenKeys:
         """Open it, on the worker."""
-        return OpenKeys(Keyring(Path(self.directory)), self.tenant, self.store_id, self.now)
+        return OpenKeys(Keyring(self.address), self.tenant, self.store_id, self.now)

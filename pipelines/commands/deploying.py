@@ -56,7 +56,7 @@ def init(
     )
     deployment = load(directory / "carrel.toml")
     open_counts(deployment.counts_store, create=True).close()
-    hidden = os.path.normpath(deployment.keyring.parent)
+    hidden = os.path.normpath(Path(deployment.keyring).parent)  # `init` writes a folder
     say(f"wrote {directory}/carrel.toml and policy.toml: read and change them")
     say(f"the keyring and the privacy officer's recipient.key are in {hidden}: keep both out of backups")
     say(f"next: carrel -c {directory}/carrel.toml check")
