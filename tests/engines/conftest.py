@@ -4,8 +4,11 @@ import os
 
 import pytest
 
+from pipelines.flink_rest import FlinkError
+from pipelines.maven_parts import PartsMissingError
 from tests.support.bigquery_server import BigQueryMissingError, BigQueryServer
-from tests.support.kafka_server import KafkaMissingError, KafkaServer
+from tests.support.flink_server import flink_server
+from tests.support.kafka_server import KafkaServer
 from tests.support.postgres_server import PostgresMissingError, PostgresServer
 from tests.support.pubsub_server import PubsubMissingError, PubsubServer
 
@@ -23,12 +26,25 @@ def kafka(tmp_path_factory):
     """A broker for all tests; one that stops it starts it again."""
     try:
         server = KafkaServer(tmp_path_factory.mktemp("kafka"))
-    except KafkaMissingError as error:
+    except PartsMissingError as error:
         missing("kafka", error)
         return
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def flink(tmp_path_factory):
+    """A cluster for all tests, of two TaskManagers with a slot each; one that ends a part starts it again."""
+    try:
+        cluster = flink_server(tmp_path_factory.mktemp("flink"))
+        cluster.start()
+    except (PartsMissingError, FlinkError) as error:
+        missing("flink", error)
+        return
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 
 # Asks the kernel to end this process with its parent; then becomes the program.
-_DIES_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
+DIES_WITH_PARENT = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 def free_port() -> int:
@@ -19,7 +23,7 @@ def start(command: list[str], directory: Path) -> "subprocess.Popen[bytes]":
     """Start a server in its folder; what it says goes to `output.log` there."""
     with (directory / "output.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-c", _DIES_WITH_PARENT, *command],
+            [*DIES_WITH_PARENT, *command],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,13 +1,7 @@
 """A real Kafka broker for tests: one node, loopback, its own data folder; it dies with the process that started it."""
 
-import hashlib
-import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -15,10 +9,11 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from pipelines.maven_parts import jars_of
+from tests.support.child_process import DIES_WITH_PARENT, free_port
+
 POM = Path(__file__).parent.parent.parent / "deploy" / "kafka" / "pom.xml"
 USER, PASSWORD = "reader", "right-horse-battery"
-# Asks the kernel to end this process when the test run is gone, killed or not; then becomes the program.
-_DIES_WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
 _SETTINGS = """
 process.roles=broker,controller
 node.id=1
@@ -48,41 +43,6 @@ log.initial.task.delay.ms=0
 """
 
 
-class KafkaMissingError(Exception):
-    """There is no Kafka here: no Java, no Maven, or its parts cannot be resolved."""
-
-
-def kafka_jars() -> Path:
-    """The folder of Kafka's jars, resolved once for each version of the pom."""
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            raise KafkaMissingError(f"{tool} is not installed")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "carrel"
-    jars = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
-    if jars.is_dir():
-        return jars
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as part:
-        command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        done = subprocess.run(
-            [*command, f"-DoutputDirectory={part}/jars"], capture_output=True, text=True, timeout=600, check=False
-        )
-        if done.returncode:
-            raise KafkaMissingError("Maven cannot resolve deploy/kafka/pom.xml")
-        try:
-            Path(part, "jars").rename(jars)
-        except OSError:  # another run was faster
-            if not jars.is_dir():
-                raise
-    return jars
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class KafkaServer:
     """One broker; `start` may be called again after `stop` or `kill`: data and ports stay.
 
@@ -99,7 +59,7 @@ class KafkaServer:
     def __init__(self, directory: Path, doors: int = 0) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._jars = kafka_jars()
+        self._jars = jars_of(POM)
         ports = {name: free_port() for name in ("plain", "sasl", "controller")}
         self.brokers = f"127.0.0.1:{ports['plain']}"
         self.sasl_brokers = f"127.0.0.1:{ports['sasl']}"
@@ -123,7 +83,7 @@ class KafkaServer:
         options = ["-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:TieredStopAtLevel=1"]
         with (self._directory / "output.log").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-c", _DIES_WITH_PARENT, "java", *options, "-cp", f"{self._jars}/*", main, *arguments],
+                [*DIES_WITH_PARENT, "java", *options, "-cp", f"{self._jars}/*", main, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

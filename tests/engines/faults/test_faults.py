@@ -12,11 +12,12 @@ from queue import Queue
 
 import pytest
 
+from pipelines.maven_parts import PartsMissingError
 from tests.engines.conftest import missing
 from tests.engines.faults.checker import faults
 from tests.engines.faults.tcp_proxy import TcpProxy
 from tests.engines.faults.world import Plan, World
-from tests.support.kafka_server import KafkaMissingError, KafkaServer
+from tests.support.kafka_server import KafkaServer
 from tests.support.replaying import deployment
 
 pytestmark = pytest.mark.engine
@@ -36,7 +37,7 @@ def broker(tmp_path_factory):
     """A broker of this file's own, for it is paused."""
     try:
         server = KafkaServer(tmp_path_factory.mktemp("broker"), doors=AT_ONCE)
-    except KafkaMissingError as error:
+    except PartsMissingError as error:
         missing("kafka", error)
         return
     server.start()

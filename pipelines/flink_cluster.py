@@ -1,0 +1,299 @@
+"""A standalone Flink cluster on this machine: JobManager, TaskManagers, job server and a pool of Python workers.
+
+All listen on loopback, write below one folder and are ended by their process ids. For trials and tests: a deployment
+runs the same parts under its own supervisor (docs/runbooks/flink.md).
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Mapping, Optional, Sequence
+
+from pipelines.flink_rest import FlinkError, FlinkRest
+from pipelines.processes import child_ids, end_group, is_alive, started_at
+
+CHECKOUT = Path(__file__).parent.parent
+POM = CHECKOUT / "deploy" / "flink" / "pom.xml"
+PORTS = ("rest", "rpc", "blob", "job", "artifact", "expansion", "pool")
+JAVA = 17
+_FOR = 90.0  # seconds in which all of it must answer
+_KNOWN = "cluster.json"
+# Below the ports that the kernel gives to outgoing connections: a part that is started again finds its own free.
+_FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_OPENS = [
+    f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "nio", "util", "time", "util.concurrent")
+]
+_LOG = [
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+]
+# Flink's own scripts would work these out; without them every part of the memory must be said.
+_CONFIGURATION = """\
+jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: {rpc}
+jobmanager.bind-host: 127.0.0.1
+blob.server.port: {blob}
+rest.address: 127.0.0.1
+rest.bind-address: 127.0.0.1
+rest.port: {rest}
+web.submit.enable: false
+taskmanager.host: 127.0.0.1
+taskmanager.bind-host: 127.0.0.1
+taskmanager.rpc.port: 0
+taskmanager.numberOfTaskSlots: {slots}
+taskmanager.cpu.cores: 1.0
+taskmanager.memory.task.heap.size: 384m
+taskmanager.memory.task.off-heap.size: 64m
+taskmanager.memory.framework.heap.size: 128m
+taskmanager.memory.framework.off-heap.size: 128m
+taskmanager.memory.network.min: 64m
+taskmanager.memory.network.max: 64m
+taskmanager.memory.managed.size: 64m
+taskmanager.memory.jvm-metaspace.size: 256m
+taskmanager.memory.jvm-overhead.min: 128m
+taskmanager.memory.jvm-overhead.max: 128m
+heartbeat.interval: 1000
+heartbeat.timeout: 8000
+restart-strategy.type: fixed-delay
+restart-strategy.fixed-delay.attempts: 1000
+restart-strategy.fixed-delay.delay: 1 s
+state.backend.type: {backend}
+state.backend.local-recovery: false
+state.checkpoints.num-retained: 2
+state.checkpoints.dir: file://{directory}/checkpoints
+state.savepoints.dir: file://{directory}/savepoints
+execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
+io.tmp.dirs: {directory}/work
+"""
+
+
+@dataclass
+class FlinkCluster:
+    """One cluster, whose files all lie in a folder.
+
+    Parts, by name: jobmanager, taskmanager-1 and so on, jobserver, pool.
+
+    Attributes:
+      directory: conf, log, checkpoints, savepoints; only this user may look into it.
+      jars: the folder of Flink's parts (`pipelines.maven_parts.jars_of`).
+      slots: tasks that a TaskManager runs at once.
+      backend: where it keeps state: hashmap or rocksdb.
+      ports: by the names in `PORTS`; one that is not given is found.
+      pids: the process of each part, which leads a group of its own.
+      launcher: words put before each command.
+    """
+
+    directory: Path
+    jars: Path
+    slots: int = 1
+    backend: str = "hashmap"
+    ports: dict[str, int] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
+    launcher: Sequence[str] = ()
+
+    @classmethod
+    def known(cls, directory: Path, jars: Path) -> "FlinkCluster":
+        """The cluster that was started in a folder, or what is left of it.
+
+        Raises:
+          FlinkError: none was.
+        """
+        try:
+            found = json.loads((directory / _KNOWN).read_text())
+        except OSError:
+            message = f"flink: no cluster was started in {directory}"
+            raise FlinkError(message) from None
+        pids = {name: pid for name, pid in found["pids"].items() if started_at(pid) == found["started"][name]}
+        return cls(directory, jars, found["slots"], found["backend"], ports=found["ports"], pids=pids)
+
+    @property
+    def address(self) -> str:
+        """Address of Flink's REST interface."""
+        return f"http://127.0.0.1:{self.ports['rest']}"
+
+    @property
+    def rest(self) -> FlinkRest:
+        """Flink's REST interface."""
+        return FlinkRest(self.address)
+
+    @property
+    def options(self) -> list[str]:
+        """The options of Beam that submit a job to this cluster."""
+        return [
+            "--runner=PortableRunner",
+            f"--job_endpoint=127.0.0.1:{self.ports['job']}",
+            f"--artifact_endpoint=127.0.0.1:{self.ports['artifact']}",
+            "--environment_type=EXTERNAL",
+            f"--environment_config=127.0.0.1:{self.ports['pool']}",
+        ]
+
+    def start(self, task_managers: int = 2) -> None:
+        """Start all parts and wait until they answer.
+
+        Raises:
+          FlinkError: one of them cannot start; all are ended then.
+        """
+        need_java()
+        self._choose_ports()
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("conf", "log", "work", "checkpoints", "savepoints", "artifacts"):
+            (self.directory / name).mkdir(exist_ok=True)
+        settings = {"directory": self.directory, "slots": self.slots, "backend": self.backend, **self.ports}
+        (self.directory / "conf" / "flink-conf.yaml").write_text(_CONFIGURATION.format(**settings))
+        try:
+            self.start_job_manager()
+            for number in range(1, task_managers + 1):
+                self.start_task_manager(number)
+            self.start_job_server()
+            self.start_pool()
+            self.wait(task_managers)
+        except FlinkError:
+            self.stop()
+            raise
+
+    def _choose_ports(self) -> None:
+        for name, port in self.ports.items():
+            if not _is_free(port):
+                message = f"flink: port {port} ({name}) is taken; end what listens there or choose another"
+                raise FlinkError(message)
+        at = _FIRST_PORT + os.getpid() * 16 % (_LAST_PORT - _FIRST_PORT)
+        for name in PORTS:
+            if name not in self.ports:
+                while not _is_free(at) or at in self.ports.values():
+                    at = at + 1 if at < _LAST_PORT else _FIRST_PORT
+                self.ports[name] = at
+
+    def start_job_manager(self) -> None:
+        """Start the JobManager. It knows nothing of the jobs that it ran before."""
+        main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+        self._java("jobmanager", "-Xmx512m", main, "--configDir", f"{self.directory}/conf")
+
+    def start_task_manager(self, number: int) -> None:
+        """Start one TaskManager."""
+        main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
+        memory = ["-Xmx512m", "-XX:MaxDirectMemorySize=320m", "-XX:MaxMetaspaceSize=256m"]
+        self._java(f"taskmanager-{number}", *memory, main, "--configDir", f"{self.directory}/conf")
+
+    def start_job_server(self) -> None:
+        """Start the server that turns Beam's graphs into Flink's."""
+        main = "org.apache.beam.runners.flink.FlinkJobServerDriver"
+        ports = [f"--{name}-port={self.ports[name]}" for name in ("job", "artifact", "expansion")]
+        where = [f"--artifacts-dir={self.directory}/artifacts", f"--flink-conf-dir={self.directory}/conf"]
+        master = f"--flink-master=127.0.0.1:{self.ports['rest']}"
+        self._java("jobserver", "-Xmx512m", main, "--job-host=127.0.0.1", *ports, *where, master)
+
+    def start_pool(self) -> None:
+        """Start the pool of Python workers."""
+        self._run("pool", [sys.executable, "-m", "pipelines.worker_pool", str(self.ports["pool"])])
+
+    def _java(self, name: str, *words: str) -> None:
+        own = ["-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={self.directory}/work"]
+        self._run(name, ["java", *_OPENS, *_LOG, *own, "-cp", f"{self.jars}/*", *words])
+
+    def _run(self, name: str, command: Sequence[str]) -> None:
+        with (self.directory / "log" / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(  # noqa: S603 - words of this module
+                [*self.launcher, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=CHECKOUT,
+            )
+        self.pids[name] = child.pid
+        started = {one: started_at(pid) for one, pid in self.pids.items()}
+        known = {"slots": self.slots, "backend": self.backend, "ports": self.ports, "pids": self.pids}
+        (self.directory / _KNOWN).write_text(json.dumps({**known, "started": started}))
+
+    def wait(self, task_managers: int, seconds: float = _FOR) -> None:
+        """Wait until so many TaskManagers have joined, and job server and pool listen.
+
+        Raises:
+          FlinkError: a part ended, or did not answer in time.
+        """
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.need_all()
+            if self._slots() >= task_managers * self.slots and all(_listens(self.ports[one]) for one in ("job", "pool")):
+                return
+            time.sleep(0.2)
+        message = f"flink: not ready after {seconds:.0f} s; see {self.directory}/log"
+        raise FlinkError(message)
+
+    def need_all(self) -> None:
+        """Raise FlinkError when a part has ended that nobody ended here."""
+        for name, pid in self.pids.items():
+            if not is_alive(pid):
+                message = f"flink: {name} has ended; see {self.directory}/log/{name}.log"
+                raise FlinkError(message)
+
+    def _slots(self) -> int:
+        try:
+            return int(self.rest.overview()["slots-total"])
+        except FlinkError:
+            return 0
+
+    def ask(self, path: str, *, method: str = "GET", body: Optional[Mapping[str, Any]] = None) -> Any:
+        """What Flink's REST interface answers; `rest` has names for what is asked often."""
+        return self.rest.ask(path, method=method, body=body)
+
+    def workers(self) -> list[int]:
+        """The processes that run Python transforms now."""
+        return child_ids(self.pids["pool"])
+
+    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
+        """End one part, with its children."""
+        end_group(self.pids.pop(name), how)
+
+    def kill_worker(self, at: int = 0) -> None:
+        """End one of the Python workers as a power cut would."""
+        os.kill(self.workers()[at], signal.SIGKILL)
+
+    def retained(self, job: str) -> Optional[Path]:
+        """The newest complete checkpoint of a job on disk, for `--savepoint_path`."""
+        found = (self.directory / "checkpoints" / job).glob("chk-*/_metadata")
+        return max((path.parent for path in found), key=lambda path: int(path.name[4:]), default=None)
+
+    def stop(self) -> None:
+        """End all parts, workers before the engine; what has ended already does not matter."""
+        for name in ("pool", "jobserver", *sorted(one for one in self.pids if one.startswith("task")), "jobmanager"):
+            if name in self.pids:
+                self.kill(name, signal.SIGTERM if name == "pool" else signal.SIGKILL)
+        (self.directory / _KNOWN).unlink(missing_ok=True)
+
+
+def need_java() -> None:
+    """Raise FlinkError unless the Java on the path is the one that this Flink runs on."""
+    said = ""
+    if found := shutil.which("java"):
+        said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) != JAVA:
+        there = "there is none on the path" if version is None else f"the one on the path is {version[1]}"
+        message = f"flink: need Java {JAVA}, {there}; put it first in PATH"
+        raise FlinkError(message)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+        return not _listens(port)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
