@@ -1,8 +1,8 @@
 """What may be scraped of a run: counts floored to 100, times to the hour, a closed set of names and labels.
 
 A counter is a release too: one that moved with a single event would tell when somebody was there. So no label is
-made from data (only configured sources, reasons, states, purposes), windows are counted by the calendar instead of
-by the acts they hold, and conservation only holds or is broken.
+made from data (only configured sources and tables, reasons, states, purposes), windows are counted by the calendar
+instead of by the acts they hold, and conservation only holds or is broken.
 """
 
 from collections import Counter
@@ -26,6 +26,7 @@ FLOOR = 100
 Totals = Mapping[tuple[str, str], int]
 _WAITING = "held"
 _STATES = {"sealed": "released", "void": "void"}
+_STATUSES = ("published", "withheld", "structural_zero")
 
 
 @dataclass
@@ -82,6 +83,7 @@ def _families(run: Run, work: Work) -> Iterable[Metric]:
     yield from _of_sources(run)
     yield _windows(run)
     yield _gauge("carrel_frozen_windows", "Windows frozen and not yet published.", len(run.store.pending_seals()))
+    yield _numbers(run)
     yield _keys(run)
 
 
@@ -130,6 +132,21 @@ def _waiting(run: Run) -> Iterable[int]:
         if days and len(days) == len(feeds) == len(reached):
             numbers = range(number_at(table, max(days)), number_at(table, day_of(min(reached), run.zone)) + 1)
             yield sum(place_of(window_key(table, number)) not in ledger for number in numbers)
+
+
+def _numbers(run: Run) -> Metric:
+    """What the last release of each table holds: it is published, so that nothing is told that analysts do not see."""
+    family = GaugeMetricFamily(
+        "carrel_released_numbers", "Numbers of each table's last release, by status.", labels=["table", "status"]
+    )
+    last = {table: start for (table, start), row in sorted(run.ledger().items()) if row.state == "sealed"}
+    for table in run.job.policy.tables:
+        start = last.get(table.name, "")
+        rows = run.counts.rows(table.name, start[:7]) if start else ()
+        found = Counter(row.status for row in rows if row.window_start == start)
+        for status in _STATUSES:
+            family.add_metric([table.name, status], found[status])
+    return family
 
 
 def _keys(run: Run) -> Metric:

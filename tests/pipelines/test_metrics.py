@@ -4,12 +4,14 @@ import itertools
 import re
 import shutil
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import pipelines.watch
 from pipelines.configuration import ConfigurationError, ListensAt, load
+from pipelines.counts_opening import open_counts
 from pipelines.health import PATIENCE, Health
 from pipelines.journal import EVENTS
 from pipelines.metrics_server import served
@@ -61,6 +63,7 @@ def test_a_scrape_shows_the_closed_set_floored_and_to_the_hour(live):
         "carrel_messages_total", "carrel_rejects_total", "carrel_conservation_holds", "carrel_batches_total",
         "carrel_batch_seconds_total", "carrel_last_commit_timestamp_seconds", "carrel_clock_timestamp_seconds",
         "carrel_clock_lag_seconds", "carrel_breaker_open", "carrel_windows", "carrel_frozen_windows", "carrel_key_age_days",
+        "carrel_released_numbers",
     }  # fmt: skip
     assert series[f'carrel_messages_total{{source="{SOURCE}"}}'] == 12_100
     rejects = {name: value for name, value in series.items() if name.startswith("carrel_rejects_total")}
@@ -109,6 +112,10 @@ def test_labels_are_configured_names_and_closed_words_only(live):
     labels = set(re.findall(r'(\w+)="([^"]*)"', seen[0]))
     closed = {("reason", str(reason)) for reason in Reason} | {("source", SOURCE)}
     closed |= {("state", state) for state in ("held", "released", "void")}
+    closed |= {("status", status) for status in ("published", "withheld", "structural_zero")}
+    closed |= {
+        ("table", table) for table in re.findall(r'(?m)^name = "(\w+)"', (live.toml.parent / "policy.toml").read_text())
+    }
     assert labels - {("purpose", purpose) for purpose in ("noise", "store", "token")} == closed
     assert "CANARY777" not in seen[0]
 
@@ -158,6 +165,16 @@ def test_released_and_void_windows_are_counted_when_their_time_has_come(live):
 
     assert seen[0]['carrel_windows{state="released"}'] > 50
     assert seen[0]['carrel_windows{state="void"}'] > 5  # March is not known from its beginning
+    with open_counts(live.toml.parent / "counts.db") as counts:
+        rows = list(counts.rows())
+    last = {row.table_name: row.window_start for row in sorted(rows, key=lambda row: row.window_start)}
+    held = Counter((row.table_name, row.status) for row in rows if row.window_start == last[row.table_name])
+    assert len({table for table, _ in held}) > 3
+    series = {
+        (table, status): f'carrel_released_numbers{{status="{status}",table="{table}"}}' for table, status in held
+    }
+    assert {where: seen[0][name] for where, name in series.items()} == held
+    assert sum(value for name, value in seen[0].items() if name.startswith("carrel_released_numbers")) == held.total()
 
 
 def test_what_is_not_accounted_for_is_said(live):
