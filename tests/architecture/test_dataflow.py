@@ -78,16 +78,16 @@ def test_the_image_is_pinned_hashed_and_not_roots():
     lines = (HERE / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
     bases = [words for step, words in steps if step == "FROM"]
-    arguments = {words for step, words in steps if step == "ARG"}
+    arguments = [words for step, words in steps if step == "ARG"]
     installs = [part for step, words in steps if step == "RUN" for part in words.split("&&") if "install" in part]
     environment = dict(part.split("=", 1) for step, words in steps if step == "ENV" for part in words.split())
     copied = {name for step, words in steps if step == "COPY" and "--from" not in words for name in words.split()[:-1]}
 
-    assert {base.split()[0] for base in bases} == {f"${{{name}}}" for name in arguments}
+    assert [base.split()[0] for base in bases] == [*(f"${{{name}}}" for name in arguments), "carrel"]
     assert len(arguments) == 3  # without a default: whoever builds names the digests
     assert ["--require-hashes -r" in one or "--no-index" in one for one in installs] == [True, True]
     assert all("--no-deps" in one for one in installs)
-    assert [words for step, words in steps if step == "USER"] == ["10001:10001"]
+    assert [words for step, words in steps if step == "USER"] == ["10001:10001"] * 2
     assert steps[-1] == ["ENTRYPOINT", '["/opt/apache/beam/boot"]']
     assert "ADD" not in {step for step, _ in steps}
     assert environment["FLEX_TEMPLATE_PYTHON_PY_FILE"] == "/opt/carrel/launch.py"
@@ -165,6 +165,19 @@ def test_build_takes_seven_files_and_pins_what_it_pushed(tools, deployment, tmp_
     assert flags(template) == BUILD_FLAGS
     assert after(template, "--image") == done.stdout.strip()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_local_build_is_carrel_alone(tools, tmp_path):
+    done, (asked,) = tools("build.sh", "--local", PYTHON_IMAGE=BASES["PYTHON_IMAGE"])
+    refused, _ = tools("build.sh", "--local", PYTHON_IMAGE="python:3.11-slim")
+
+    assert (done.returncode, done.stdout) == (0, "carrel:0.1.0\n"), done.stderr
+    assert sorted((tmp_path / "asked.context").read_text().split()) == [
+        "Dockerfile", "carrel-0.1.0-py3-none-any.whl", "runtime.txt",
+    ]  # fmt: skip
+    assert after(asked, "--target") == "carrel"
+    assert after(asked, "--tag") == "carrel:0.1.0"
+    assert (refused.returncode, refused.stderr.startswith("build.sh: PYTHON_IMAGE: need")) == (2, True)
 
 
 @pytest.mark.parametrize(
