@@ -5,7 +5,7 @@
 #   deploy/dataflow/build.sh --local
 #
 #   DEPLOYMENT   folder with carrel.toml, policy.toml and recipient.pub; nothing else of it is taken
-#   IMAGE        name to push to, without a tag, such as registry.example/P/carrel/carrel
+#   IMAGE        name to push to, without a tag, such as HOST/PROJECT/REPOSITORY/carrel
 #   TEMPLATE     gs://BUCKET/carrel.json
 #
 # PYTHON_IMAGE, BEAM_IMAGE and LAUNCHER_IMAGE name the base images by their digests (README.md); --local needs the

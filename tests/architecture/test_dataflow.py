@@ -68,8 +68,8 @@ def test_every_regex_compiles_and_judges(metadata):
 
     assert all(found.values())
     image = found["sdk_container_image"][0]
-    assert image.search(f"registry.example/p/carrel/carrel{DIGEST}")
-    assert not image.search("registry.example/p/carrel/carrel:latest")
+    assert image.search(f"registry.example.org/p/carrel/carrel{DIGEST}")
+    assert not image.search("registry.example.org/p/carrel/carrel:latest")
     assert not found["sdk_location"][0].search("default")
     assert found["update_compatibility_version"][0].search("2.77.0")
 
