@@ -17,7 +17,7 @@ from pipelines.configuration import capabilities, load
 from pipelines.journal import Journal
 from pipelines.library_logs import hush_libraries
 from pipelines.live import live
-from pipelines.work_values import NotHeldError
+from pipelines.work_values import HeldByAnotherError, ServerAwayError
 from schemas.policy_compiler import compile_policy
 from tests.engines.faults import mutations
 from tests.engines.faults.seen import see
@@ -67,7 +67,7 @@ def run(given: Given) -> None:
                 deployment, policy, now=lambda: int(given.clock.read_text()), stopping=lambda: bool(told),
                 journal=journal, limits=Limits(messages=given.messages, seconds=0.1),
             )  # fmt: skip
-        except NotHeldError:
+        except (HeldByAnotherError, ServerAwayError):
             sys.exit(75)
         except ValueError as error:
             stream.write(f"{error}\n")

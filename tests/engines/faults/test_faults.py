@@ -15,8 +15,10 @@ import pytest
 from pipelines.maven_parts import PartsMissingError
 from tests.engines.conftest import missing
 from tests.engines.faults.checker import faults
+from tests.engines.faults.nemesis import strike
+from tests.engines.faults.plan import Plan
 from tests.engines.faults.tcp_proxy import TcpProxy
-from tests.engines.faults.world import Plan, World
+from tests.engines.faults.world import World
 from tests.support.kafka_server import KafkaServer
 from tests.support.replaying import deployment
 
@@ -64,7 +66,7 @@ def lived(broker, doors, template, tmp_path):
         home = tmp_path / f"seed-{plan.seed}-{next(_NUMBERS)}"
         world = World(plan, broker, door, address, template, home, mutation)
         try:
-            world.live_through()
+            world.live_through(strike)
             found = faults(world.folder, world.oracle, world.observed)
         except AssertionError as error:
             found = [f"did not end: {error}"]

@@ -1,15 +1,11 @@
-"""One seed: a library that publishes, a `carrel live` that reads, a nemesis that harms it, and what was seen."""
+"""One seed: a library that publishes, a `carrel live` that reads and is harmed, and what was seen."""
 
 import contextlib
 import json
 import multiprocessing
-import os
-import random
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
@@ -19,91 +15,19 @@ from typing import Callable, Optional, Sequence
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from pipelines.crash_points import LABELS, LIVE_ONLY, STORE_ONLY
 from tests.engines.faults import instance, oracle
 from tests.engines.faults.checker import rows_of
+from tests.engines.faults.command import Command
+from tests.engines.faults.plan import Plan
 from tests.engines.faults.seen import see
 from tests.engines.faults.tcp_proxy import TcpProxy
 from tests.support.kafka_server import KafkaServer
 from tests.support.replaying import edit
 
-ROOT = Path(__file__).parents[3]
 SOURCE = "carrel-event"
-POINTS = tuple(label for label in (*LABELS, *LIVE_ONLY, *STORE_ONLY) if label not in ("run-planned", "keys-destroyed"))
 MINUTE = 60_000
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.engines.faults.warm"])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a seed does, decided before anything is done.
-
-    Attributes:
-      partitions: of each topic.
-      messages: most of a batch.
-      harms: for each portion of messages what the nemesis does after it is published: name, number or label.
-      is_command: it is the command that runs, by the machine's own clock.
-    """
-
-    seed: int
-    topics: int
-    partitions: int
-    messages: int
-    idle: float
-    harms: tuple[tuple[tuple[str, object], ...], ...]
-    is_command: bool = False
-
-    @staticmethod
-    def of(seed: int) -> "Plan":
-        rng = random.Random(f"plan {seed}")
-        harms = tuple(tuple(_harm(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randrange(3, 6)))
-        return Plan(
-            seed, rng.choice((1, 1, 2)), rng.randrange(1, 4), rng.choice((100, 400, 50_000)), rng.choice((0.3, 1.0)),
-            harms,
-        )  # fmt: skip
-
-    @staticmethod
-    def of_command(seed: int) -> "Plan":
-        rng = random.Random(f"plan {seed}")
-        harms: list[tuple[str, object]] = [("kill", round(rng.uniform(1, 5), 2)), ("crash", "tallies-appended:1")]
-        rng.shuffle(harms)
-        return Plan(seed, 1, 2, 50_000, 5.0, (*((harm,) for harm in harms), (("second", 0), ("cut", 0.5))), True)
-
-
-def _harm(rng: random.Random) -> tuple[str, object]:
-    name = rng.choice(("kill", "kill", "crash", "crash", "crash", "pause", "cut", "second", "zombie", "stop", "clock"))
-    match name:
-        case "kill":
-            return name, round(rng.uniform(0, 1.5), 2)
-        case "crash":
-            return name, f"{rng.choice(POINTS)}:{rng.choice((1, 1, 2))}"
-        case "clock":
-            return name, rng.randrange(-10, 30)
-        case _:
-            return name, round(rng.uniform(0.1, 1.0), 2)
-
-
-class Command:
-    """The command itself, as a process that is handled like a forked one."""
-
-    def __init__(self, toml: Path, journal: Path, crash_at: str) -> None:
-        arguments = [sys.executable, "-m", "pipelines.command_line", "-c", str(toml), "live"]
-        with journal.open("ab") as output:
-            self._process = subprocess.Popen(
-                arguments, cwd=ROOT, env=os.environ | {"CARREL_CRASH_AT": crash_at}, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output,
-            )  # fmt: skip
-        self.pid, self.kill, self.terminate = self._process.pid, self._process.kill, self._process.terminate
-
-    @property
-    def exitcode(self) -> Optional[int]:
-        """None while it runs."""
-        return self._process.poll()
-
-    def join(self, seconds: float) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(seconds)
 
 
 @dataclass
@@ -157,7 +81,7 @@ class World:
         edit(toml, f'adapter = "{SOURCE}"\n', f'adapter = "{SOURCE}"\n{bus}{since}')
         self.clock.write_text(str(oracle.BEGIN))
 
-    def live_through(self) -> None:
+    def live_through(self, strike: "Callable[[World, str, object], None]") -> None:
         """Publish portion by portion, harmed after each; then all that is due is published."""
         portions = oracle.in_portions(
             oracle.some_messages(self.plan.seed, self.parts), len(self.plan.harms), self.plan.seed
@@ -174,7 +98,7 @@ class World:
         for portion, harms in zip(portions, self.plan.harms, strict=True):
             self.publish(producer, portion)
             for name, how in harms:
-                HARMS[name](self, how)
+                strike(self, name, how)
                 self.look()
         self.set_clock(oracle.OVER)
         if held is not None:
@@ -232,14 +156,14 @@ class World:
     def start(self, *, crash_at: str = "") -> "BaseProcess | Command":
         """The instance, if there is none yet; not waited for."""
         if self.running is None or self.running.exitcode is not None:
-            self.before = _lines(self.journal, "live_started")
+            self.before = lines(self.journal, "live_started")
             self.running = self.begun(crash_at=crash_at)
         return self.running
 
     def settle(self) -> "BaseProcess | Command":
         """The instance, once it has taken its store and opened its buses."""
         began, process = time.monotonic(), self.start()
-        wait_for(lambda: _lines(self.journal, "live_started") > self.before or process.exitcode is not None)
+        wait_for(lambda: lines(self.journal, "live_started") > self.before or process.exitcode is not None)
         self.started.append(time.monotonic() - began)
         see(self.observed, "start", seconds=self.started[-1])
         assert process.exitcode is None, (process.exitcode, self.journal.read_text()[-500:])
@@ -329,7 +253,7 @@ def _asked(path: Path, query: str) -> list[tuple]:
         database.close()
 
 
-def _lines(path: Path, word: str) -> int:
+def lines(path: Path, word: str) -> int:
     return path.read_text().count(word) if path.exists() else 0
 
 
@@ -338,97 +262,3 @@ def wait_for(holds: Callable[[], bool], seconds: float = 60) -> None:
     while not holds():
         assert time.monotonic() < until, "it did not come about in time"
         time.sleep(0.05)
-
-
-# --- what the nemesis can do; each leaves a world that can go on ---
-
-
-def _kill(world: World, after: object) -> None:
-    world.start()
-    time.sleep(float(str(after)))
-    world.kill()
-
-
-def _crash(world: World, point: object) -> None:
-    world.kill()
-    process = world.start(crash_at=str(point))
-    process.join(30 if world.plan.is_command else 2.5)
-    if process.exitcode is not None:
-        assert process.exitcode == -signal.SIGKILL, (process.exitcode, world.journal.read_text()[-500:])
-    world.kill()  # it may never come there: then it dies wherever it is
-
-
-def _pause(world: World, seconds: object) -> None:
-    world.start()
-    world.broker.pause()
-    try:
-        time.sleep(float(str(seconds)))
-    finally:
-        world.broker.resume()
-
-
-def _cut(world: World, seconds: object) -> None:
-    world.start()
-    world.door.cut()
-    try:
-        time.sleep(float(str(seconds)))
-    finally:
-        world.door.heal()
-
-
-def _second(world: World, _: object) -> None:
-    world.settle()
-    _is_refused(world)
-
-
-def _zombie(world: World, seconds: object) -> None:
-    """Who stands still holds its store all the same, and goes on when it wakes."""
-    process = world.settle()
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGSTOP)
-    try:
-        _is_refused(world)
-        time.sleep(float(str(seconds)))
-    finally:
-        os.kill(process.pid, signal.SIGCONT)
-
-
-def _is_refused(world: World) -> None:
-    other = world.begun()
-    other.join(60)
-    code = other.exitcode
-    other.kill()
-    see(world.observed, "second", code=code)
-    assert code == 75 or world.mutation, f"a second instance ended with {code}"
-
-
-def _twin(world: World, _: object) -> None:
-    """A second instance that nothing holds off: only where a mutation has taken lock and fence away."""
-    world.settle()
-    started = _lines(world.journal, "live_started")
-    world.twin = world.begun()
-    wait_for(lambda: _lines(world.journal, "live_started") > started)
-
-
-def _twins_read(world: World, _: object) -> None:
-    """Both have read what was published since."""
-    assert world.twin is not None
-    wait_for(lambda: world.read() > world.published)
-    world.twin.kill()
-    world.twin.join(30)
-
-
-def _stop(world: World, _: object) -> None:
-    world.stop()
-
-
-def _clock(world: World, minutes: object) -> None:
-    """Less than what a stamp may be ahead, and than the grace of a proof."""
-    world.start()
-    world.set_clock(world.now() + int(str(minutes)) * MINUTE)
-
-
-HARMS = {
-    "kill": _kill, "crash": _crash, "pause": _pause, "cut": _cut, "second": _second, "zombie": _zombie, "stop": _stop,
-    "clock": _clock, "twin": _twin, "twins read": _twins_read,
-}  # fmt: skip
