@@ -223,7 +223,9 @@ class FlinkCluster:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.need_all()
-            if self._slots() >= task_managers * self.slots and all(_listens(self.ports[one]) for one in ("job", "pool")):
+            if self._slots() >= task_managers * self.slots and all(
+                _listens(self.ports[one]) for one in ("job", "pool")
+            ):
                 return
             time.sleep(0.2)
         message = f"flink: not ready after {seconds:.0f} s; see {self.directory}/log"

@@ -16,7 +16,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NoReturn
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 _DIES_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
