@@ -20,6 +20,7 @@ class KeyFolder:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self.digests: dict[str, bytes] = {}
         try:
             mode = directory.stat().st_mode
         except OSError:

@@ -35,7 +35,10 @@ class KeyPlace(Protocol):
     destroy: nothing of the key is left that this place can give back; again, and without one, does nothing.
     has: whether a key or tombstone has this name.
     kept: all of them, sorted by name.
+    digests: what tells the keys apart that were read through it, by name.
     """
+
+    digests: dict[str, bytes]
 
     def read(self, name: str) -> Optional[bytes]: ...
 

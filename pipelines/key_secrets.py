@@ -10,6 +10,9 @@ always consistent. A copied version does not open under another name.
 """
 
 import contextlib
+import functools
+import os
+from dataclasses import dataclass, field
 from typing import Any, Iterator, Optional
 
 from google.api_core.exceptions import (
@@ -37,9 +40,27 @@ _BYTES = 32
 _SPENT = (CryptoKeyVersion.CryptoKeyVersionState.DESTROYED, CryptoKeyVersion.CryptoKeyVersionState.DESTROY_SCHEDULED)
 
 
-def connect() -> tuple[SecretManagerServiceClient, KeyManagementServiceClient]:
-    """The clients, with the credentials of the place where this runs; nothing is sent yet."""
-    return SecretManagerServiceClient(), KeyManagementServiceClient()
+@dataclass(frozen=True)
+class Connection:
+    """A process's clients of both services.
+
+    Attributes:
+      digests: what tells the keys apart that were read so far, by name.
+    """
+
+    secrets: SecretManagerServiceClient
+    kms: KeyManagementServiceClient
+    digests: dict[str, bytes] = field(default_factory=dict)
+
+
+@functools.cache
+def connection(address: str, process: int) -> Connection:
+    """Connect with the credentials of the place where this runs; nothing is sent yet.
+
+    Once for each keyring and process: keyrings are opened for every batch, connections are kept.
+    """
+    del address, process
+    return Connection(SecretManagerServiceClient(), KeyManagementServiceClient())
 
 
 class KeySecrets:
@@ -56,10 +77,11 @@ class KeySecrets:
         self._ring = f"{self._project}/locations/{at.location}/keyRings/{at.ring}"
         self._prefix = f"{at.ring}_"
         try:
-            self._secrets, self._kms = connect()
+            connected = connection(address, os.getpid())
         except DefaultCredentialsError:
             message = "keyring: there are no credentials for Google Cloud; run as a service account that may use it"
             raise KeyringError(message) from None
+        self._secrets, self._kms, self.digests = connected.secrets, connected.kms, connected.digests
 
     def read(self, name: str) -> Optional[bytes]:
         with _asked(name):

@@ -80,7 +80,6 @@ class Keyring:
 
     def __init__(self, address: KeyringAddress) -> None:
         self._place = _place(address)
-        self._digests: dict[str, bytes] = {}
 
     def token_key(self, tenant: str, month: str, *, now_ms: int) -> MonthKey:
         """The token key of a month; made when there is none."""
@@ -162,15 +161,16 @@ class Keyring:
 
     def _digest(self, name: str) -> bytes:
         """Tells one key from another; each is read once, since a cloud asks its price for every look."""
-        if name not in self._digests:
+        seen = self._place.digests
+        if name not in seen:
             try:
                 secret = self._place.read(name)
             except KeyringError:
                 return b""  # what cannot be read is refused where it is needed
             if secret is None:
                 return b""
-            self._digests[name] = _digest(secret)
-        return self._digests[name]
+            seen[name] = _digest(secret)
+        return seen[name]
 
     def _make(self, name: str, now_ms: int) -> bytes:
         secret = secrets.token_bytes(_BYTES)

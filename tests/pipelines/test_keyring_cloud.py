@@ -13,7 +13,7 @@ from pipelines.commands import keys as keys_commands
 from pipelines.configuration import ConfigurationError, load
 from pipelines.counts_opening import open_counts
 from pipelines.invocation import Invocation
-from pipelines.key_secrets import KeySecrets
+from pipelines.key_secrets import Connection, KeySecrets
 from pipelines.keyring import Keyring, KeyringError
 from pipelines.keys import KeyringAt
 from tests.support.google_keys import SCHEDULED, FakeKms, FakeSecretManager
@@ -36,7 +36,8 @@ class Cloud:
 @pytest.fixture
 def cloud(monkeypatch):
     found = Cloud()
-    monkeypatch.setattr(pipelines.key_secrets, "connect", lambda: (found.secrets, found.kms))
+    connected = Connection(found.secrets, found.kms)
+    monkeypatch.setattr(pipelines.key_secrets, "connection", lambda *_: connected)
     return found
 
 
@@ -157,6 +158,31 @@ def test_one_question_lists_all_keys(cloud):
     assert (cloud.secrets.asked, cloud.kms.asked) == (["list_secrets"], [])
 
 
+def test_a_key_is_read_once_to_tell_the_others_from_it_however_often_keyrings_are_opened(cloud):
+    for month in ("2026-03", "2026-04", "2026-05"):
+        Keyring(ADDRESS).token_key("lib", month, now_ms=5)
+    Keyring(ADDRESS).token_key("lib", "2026-03", now_ms=5)
+    cloud.kms.asked.clear()
+
+    for _ in range(10):
+        Keyring(ADDRESS).token_key("lib", "2026-03", now_ms=5)
+
+    assert cloud.kms.asked == ["decrypt"] * 10
+
+
+def test_a_process_connects_once(monkeypatch):
+    made = []
+    for name in ("SecretManagerServiceClient", "KeyManagementServiceClient"):
+        monkeypatch.setattr(pipelines.key_secrets, name, lambda name=name: made.append(name))
+    pipelines.key_secrets.connection.cache_clear()
+
+    for _ in range(3):
+        KeySecrets(ADDRESS)
+
+    assert len(made) == 2
+    pipelines.key_secrets.connection.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -192,7 +218,7 @@ def test_without_credentials_the_keyring_says_so(monkeypatch):
     def refuse():
         raise DefaultCredentialsError("CANARY")
 
-    monkeypatch.setattr(pipelines.key_secrets, "connect", refuse)
+    monkeypatch.setattr(pipelines.key_secrets, "SecretManagerServiceClient", refuse)
 
     with pytest.raises(KeyringError, match="no credentials for Google Cloud"):
         Keyring(ADDRESS)

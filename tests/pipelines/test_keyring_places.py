@@ -6,7 +6,7 @@ import pytest
 
 import pipelines.key_secrets
 from pipelines.key_folder import KeyFolder
-from pipelines.key_secrets import KeySecrets
+from pipelines.key_secrets import Connection, KeySecrets
 from pipelines.keyring import Keyring, KeyringError, NoiseKeyGone
 from tests.support.google_keys import FakeKms, FakeSecretManager
 
@@ -41,7 +41,7 @@ class InCloud:
     def __init__(self, directory, monkeypatch) -> None:
         del directory
         self.secrets, self.kms = FakeSecretManager(), FakeKms()
-        monkeypatch.setattr(pipelines.key_secrets, "connect", lambda: (self.secrets, self.kms))
+        monkeypatch.setattr(pipelines.key_secrets, "connection", lambda *_: Connection(self.secrets, self.kms))
         self.address = ADDRESS
         self.place = KeySecrets(ADDRESS)
 
