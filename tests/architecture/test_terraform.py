@@ -95,6 +95,41 @@ def test_the_provider_agrees_where_it_is_there(tmp_path):
     assert json.loads(done.stdout)["valid"], done.stdout
 
 
+GOOD = {
+    "project": "library-project", "keys_project": "library-keys", "region": "europe-west3", "publishers": "[]",
+    "image_repository": "carrel", "subnetwork": "regions/r/subnetworks/s", "notification_channels": "[]",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory):
+    """The module's variables alone: they need no provider, so that terraform itself judges values."""
+    alone = tmp_path_factory.mktemp("variables")
+    shutil.copy(HERE / "variables.tf", alone)
+    assert terraform("init", "-no-color", cwd=alone).returncode == 0
+    return alone
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"image": "registry/carrel@sha256:" + "0" * 64, "name": "carrel-two"}, None),
+        ({"image": "registry/carrel:latest"}, "Need an image by its digest."),
+        ({"keys_project": "library-project"}, "The keyring needs a project of its own."),
+        ({"region": "eu"}, "Need a region, not a multi-region."),
+        ({"name": "my_library"}, "Need 1 to 20 small letters, digits and hyphens."),
+    ],
+)
+def test_terraform_refuses_values_that_cannot_be_meant(variables, change, said):
+    words = [word for name, value in (GOOD | change).items() for word in ("-var", f"{name}={value}")]
+
+    done = terraform("plan", "-input=false", "-no-color", *words, cwd=variables)
+
+    assert (done.returncode == 0) == (said is None), done.stderr
+    assert said is None or said in " ".join(done.stderr.replace("│", " ").split())
+
+
 def test_every_name_that_is_referred_to_is_declared_and_every_variable_is_used():
     text = "\n".join(re.sub(r"(?m)#.*$", "", one) for one in FILES.values())
     declared = {f"{one.kind}.{'.'.join(one.labels)}" for one in BLOCKS}
