@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from typing import Iterator, Optional, Sequence
 
-import numpy as np
-
 from pipelines.work_values import Clock
 from schemas.counts import WindowKey
 from schemas.policy import Table
-from transforms.columns import TOLERANCE
 from transforms.privacy.times import Zone, publication_time, window_name
+from transforms.windows import bounds, day_number, day_of, may_hold, number_at, window_key
 
 DAY = 86_400_000
 FOREVER = 1 << 62
@@ -38,16 +36,6 @@ class DueWindow:
     void: str
 
 
-def day_number(iso: str) -> int:
-    """Days since 1970 of an ISO date."""
-    return int(np.datetime64(iso, "D").astype(np.int64))
-
-
-def day_of(instant: int, zone: Zone) -> int:
-    """The civil day number of an instant."""
-    return int(zone.day_of(np.array([instant], np.int64))[0])
-
-
 def since_day(feed: Feed, zone: Zone) -> tuple[Optional[int], bool]:
     """The first civil day from which a source is complete, and whether that is only the default."""
     if feed.clock.complete_from:
@@ -55,23 +43,6 @@ def since_day(feed: Feed, zone: Zone) -> tuple[Optional[int], bool]:
     if feed.clock.first_arrival is None:
         return None, True
     return day_of(feed.clock.first_arrival, zone), True
-
-
-def _bounds(table: Table, number: int, zone: Zone) -> tuple[int, int]:
-    start = zone.start_of_day if table.grain == "day" else zone.start_of_month
-    return start(number), start(number + 1)
-
-
-def window_key(table: Table, number: int) -> WindowKey:
-    """The key of a table's civil day or month number."""
-    return WindowKey(table.name, window_name(table.grain, number), window_name(table.grain, number + 1))
-
-
-def number_at(table: Table, day: int) -> int:
-    """The window number (day or month since 1970) that holds a civil day number."""
-    if table.grain == "day":
-        return day
-    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
 
 
 def due_windows(
@@ -103,7 +74,7 @@ def due_windows(
     first = min((day_of(instant, zone) for instant in arrived), default=begins)
     number = number_at(table, min(first, begins, first if oldest is None else oldest))
     while True:
-        start, end = _bounds(table, number, zone)
+        start, end = bounds(table, number, zone)
         proven = clock >= publication_time(end, table.horizon)
         declared = day_of(end - 1, zone) <= through
         is_silence = (declared and through < FOREVER) or (proven and is_proven)
@@ -113,13 +84,8 @@ def due_windows(
         if day_of(start, zone) < begins:
             origin = "default " if is_default else ""
             void = f"{origin}complete_from {window_name('day', begins)}"
-        elif any(_may_miss(feed, start, end + table.horizon) for feed in active):
+        elif any(may_hold(start, end + table.horizon, after, until) for feed in active for after, until in feed.gaps):
             void = "gap"
         reason = "" if proven else f"complete_through {window_name('day', min(through, day_of(last, zone) + SLACK))}"
         yield DueWindow(window_key(table, number), "complete" if proven else "partial-declared", reason, void)
         number += 1
-
-
-def _may_miss(feed: Feed, start: int, lateness: int) -> bool:
-    """Whether lost messages may be of a window: they came before it was too late, and it had begun."""
-    return any(start <= until + TOLERANCE and after < lateness for after, until in feed.gaps)

@@ -237,6 +237,30 @@ def live(context: typer.Context) -> None:
 
 @app.command(
     epilog=examples(
+        "carrel stream -- --runner=PortableRunner --job_endpoint=127.0.0.1:8099 --environment_type=EXTERNAL \\\n"
+        "    --environment_config=127.0.0.1:50000 --checkpointing_interval=30000 --finish_bundle_before_checkpointing",
+    )
+)
+def stream(
+    context: typer.Context,
+    options: Annotated[Optional[list[str]], typer.Argument(metavar="-- OPTIONS", help="Options of Beam.")] = None,
+    readers: Annotated[int, typer.Option(min=1, max=20, help="How many read each source's partitions.")] = 1,
+) -> None:
+    """Submit the streaming graph to Flink or Dataflow.
+
+    The engine keeps the state; a job that starts without it reads again what open windows need.
+    """
+
+    def work(run: Invocation) -> int:
+        from pipelines.commands import streaming  # noqa: PLC0415
+
+        return streaming.stream(run, options or (), readers=readers)
+
+    guarded(context, work)
+
+
+@app.command(
+    epilog=examples(
         "carrel counts --table circ_branch_month --month 2026-03 --labels",
         "carrel counts --format csv --output counts.csv",
     )

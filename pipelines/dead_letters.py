@@ -137,6 +137,10 @@ class DeadLetterDirectory:
         except OSError as error:
             raise self._explained(error) from None
 
+    def holds(self, batch_name: str) -> bool:
+        """Whether there is a file of a batch of this name."""
+        return any(batch == batch_name for _, _, batch in self._files())
+
     def _put(self, name: str, content: bytes) -> None:
         partial = self._path / f".{name}.partial"
         partial.unlink(missing_ok=True)  # left by a kill; its mode is not ours to trust

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Iterator, Mapping
 
-from pipelines.calendar_windows import SLACK, day_number, day_of, since_day
+from pipelines.calendar_windows import SLACK, since_day
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
 from pipelines.publication import is_regained
@@ -13,6 +13,7 @@ from pipelines.work_values import OPEN
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import window_name
+from transforms.windows import day_number, day_of
 
 _DEFAULT_FILE = Path("carrel.toml")
 

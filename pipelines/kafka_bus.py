@@ -46,6 +46,7 @@ class KafkaBus:
       positions: part -> where it stands, from the work store.
       now: the wall clock, ms UTC.
       since: stamp, ms UTC, from which a topic that was never read is read; None from its first message.
+      owns: which partition numbers are read here; the others have a reader elsewhere.
 
     Raises:
       BusError: the client does not take the settings.
@@ -60,12 +61,15 @@ class KafkaBus:
         *,
         now: Callable[[], int],
         since: Optional[int] = None,
+        owns: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._source = source
         self._topics = sorted(set(topics))
         self._positions = positions
         self._now = now
         self._since = since
+        self._owns = owns
+        self._listed: Optional[int] = None
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._refusals = Refusals(source)
         self._unsure = True
@@ -79,6 +83,10 @@ class KafkaBus:
     def parts(self) -> tuple[str, ...]:
         """All partitions, sorted; none until the brokers have answered for the first time."""
         return tuple(sorted(partition.part for partition in self._partitions.values()))
+
+    def listed(self) -> Optional[int]:
+        """When the brokers last told all partitions, ms UTC; None while they have not."""
+        return self._listed
 
     def retention(self, topic: str) -> Retention:
         """How long the topic keeps its messages.
@@ -124,7 +132,7 @@ class KafkaBus:
         self._questions.close()
 
     def _is_time_to_look(self) -> bool:
-        idle = any(one.at_end for one in self._partitions.values())
+        idle = not self._partitions or any(one.at_end for one in self._partitions.values())
         wait = _AGAIN if self._unsure else _IDLE if idle or self._refusals else _FLOWING
         return time.monotonic() - self._looked >= wait
 
@@ -135,7 +143,7 @@ class KafkaBus:
         found = self._find(until)
         if found is None or not self._add(found, until):
             return
-        self._unsure = False
+        self._unsure, self._listed = False, asked
         patience = 0 if self._refusals.answered() else _left(until)  # before anything is read: is it the same topic?
         for topic, topic_id in self._questions.topic_ids(self._topics, patience).items():
             for one in self._partitions.values():
@@ -145,7 +153,7 @@ class KafkaBus:
             self._partitions[key].ask(asked, end)
 
     def _find(self, until: float) -> Optional[dict[str, Sequence[int]]]:
-        found = {}
+        found: dict[str, Sequence[int]] = {}
         for topic in self._topics:
             try:
                 numbers = self._questions.partitions(topic, _left(until))
@@ -154,7 +162,7 @@ class KafkaBus:
                 return None
             if numbers is None:
                 return None
-            found[topic] = numbers
+            found[topic] = [number for number in numbers if self._owns(number)]
         return found
 
     def _add(self, found: Mapping[str, Sequence[int]], until: float) -> bool:

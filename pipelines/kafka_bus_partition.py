@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 from pipelines.bus import Gap
 from pipelines.work_values import Position
 from schemas.chunks import RawChunk, Wrapping
-from transforms.columns import TOLERANCE
+from transforms.privacy.times import TOLERANCE
 
 _HEAD = struct.Struct(">16si")
 _NEVER = np.iinfo(np.int64).min

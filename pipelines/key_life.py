@@ -22,6 +22,7 @@ from pipelines.work_store import WorkStore
 from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
+from transforms.erasure import longest_horizon
 from transforms.privacy.times import Zone
 
 GIVEN_UP = ("deadline", "by hand")  # receipts of keys that took open windows with them
@@ -140,12 +141,9 @@ class KeyLife:
                 yield key
 
     def _deadline(self, key: KeyAge, *, made: Optional[int] = None) -> int:
-        zone = Zone(self.policy.time_zone)
-        month_end = zone.start_of_month(int(np.datetime64(key.month, "M").astype(np.int64)) + 1)
-        largest = max((table.horizon for table in self.policy.tables), default=0)
         unfinished = begun(self.store)
         began = unfinished.at if unfinished else None
-        return deadline(month_end, largest, key.made if made is None else made, began=began)
+        return month_deadline(self.policy, key.month, key.made if made is None else made, began=began)
 
     def _end_noise(self, keyring: Keyring, ended: Ended) -> None:
         ledger = self.counts.ledger(self.deployment.tenant)
@@ -168,6 +166,12 @@ class KeyLife:
     def _receipt(self, ended: Ended, key: KeyAge, why: str) -> None:
         self.counts.record_receipt(self.deployment.tenant, key.purpose, key.month, why, self._day)
         ended.keys.append(f"{key.purpose} {key.month}")
+
+
+def month_deadline(policy: PrivacyPolicy, month: str, made: int, *, began: Optional[int] = None) -> int:
+    """When a month's token key is destroyed at the latest, ms UTC; see `pipelines.keyring.deadline`."""
+    month_end = Zone(policy.time_zone).start_of_month(int(np.datetime64(month, "M").astype(np.int64)) + 1)
+    return deadline(month_end, longest_horizon(policy), made, began=began)
 
 
 def _published(ledger: Mapping[Place, LedgerRow]) -> frozenset[str]:

@@ -28,6 +28,10 @@ class OpenKeys:
         assert key is not None  # noqa: S101 - create=True gives one or raises
         return key
 
+    def noise_is_gone(self, month: str) -> bool:
+        """Whether the month's noise key was destroyed: of it no second one is made."""
+        return self._keyring.has_noise_tombstone(self._tenant, month)
+
     def seen(self) -> bytes:
         """The key of reject tags."""
         return self._keyring.store_key()

@@ -33,6 +33,9 @@ class LettersOutput(Protocol):
           DeadLetterError, BusError: not all were kept; they stay in the work store.
         """
 
+    def holds(self, batch_name: str) -> bool:
+        """Whether it has letters of a batch of this name; False where it cannot tell."""
+
     def purge(self, older_than_day: str) -> int:
         """Delete what was received before a day; how many files or rows. A topic forgets by its own retention."""
 
@@ -53,6 +56,11 @@ class TopicLetters:
                 for key, one in zip(keys, rejects, strict=True)
             ]
         )
+
+    def holds(self, batch_name: str) -> bool:
+        """A topic is not read back."""
+        del batch_name
+        return False
 
     def purge(self, older_than_day: str) -> int:
         """Nothing: set the topic's retention to 14 days."""

@@ -14,13 +14,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from pipelines.breaker import open_reason
-from pipelines.calendar_windows import DAY, day_of, number_at, since_day, window_key
+from pipelines.calendar_windows import DAY, since_day
 from pipelines.keyring import Keyring
 from pipelines.report import conservation
 from pipelines.run import Run, place_of
 from pipelines.work_values import OPEN
 from schemas.rejects import Reason
 from transforms.privacy.times import HOUR
+from transforms.windows import day_of, number_at, window_key
 
 FLOOR = 100
 Totals = Mapping[tuple[str, str], int]

@@ -6,7 +6,7 @@ operator declared them complete; archives and buses move those clocks differentl
 
 from typing import Sequence
 
-from pipelines.calendar_windows import DueWindow, day_number, due_windows
+from pipelines.calendar_windows import DueWindow, due_windows
 from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
 from pipelines.crash_points import crash_point
 from pipelines.key_life import GIVEN_UP
@@ -18,6 +18,7 @@ from pipelines.verification import covers
 from pipelines.work_values import OPEN, PendingSeal
 from schemas.counts import WindowKey
 from schemas.policy import Table
+from transforms.windows import day_number
 
 _GROUP = 64  # windows released in one run of the graph
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Sequence
 
 from pipelines import table_history
-from pipelines.calendar_windows import SLACK, day_number, day_of
+from pipelines.calendar_windows import SLACK
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig
 from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
@@ -28,6 +28,7 @@ from pipelines.work_values import OPEN, VERIFY
 from schemas.policy import PrivacyPolicy
 from schemas.source import SourceRules
 from transforms.privacy.times import Zone
+from transforms.windows import day_number, day_of
 
 __all__ = ("Request", "Summary", "replay")
 

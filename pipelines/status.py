@@ -5,7 +5,6 @@ from collections import Counter
 from typing import Any, Mapping, Optional
 
 from pipelines.breaker import open_reason
-from pipelines.calendar_windows import day_number
 from pipelines.configuration import Deployment, feeding
 from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
@@ -17,6 +16,7 @@ from pipelines.work_values import OPEN, Clock
 from schemas.counts import WindowKey
 from schemas.policy import PrivacyPolicy
 from transforms.privacy.times import HOUR, Zone, publication_time
+from transforms.windows import day_number
 
 _FLOOR = 100
 

@@ -11,7 +11,6 @@ from typing import Optional
 
 from blake3 import blake3
 
-from pipelines.calendar_windows import day_of
 from pipelines.configuration import ConfigurationError
 from pipelines.run import Run, place_of
 from pipelines.verification import read_again_from
@@ -19,6 +18,7 @@ from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import window_name
+from transforms.windows import day_of
 
 _TABLES = "tables"
 

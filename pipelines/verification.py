@@ -2,7 +2,7 @@
 
 from typing import Optional, Sequence
 
-from pipelines.calendar_windows import Feed, day_number, day_of, number_at, since_day
+from pipelines.calendar_windows import Feed, since_day
 from pipelines.counts_rows import LedgerRow, rows_hash
 from pipelines.keyring import Keyring, NoiseKeyGone
 from pipelines.loop import release_windows
@@ -11,6 +11,7 @@ from pipelines.work_values import OPEN, VERIFY
 from schemas.counts import WindowKey
 from schemas.policy import Table
 from transforms.privacy.times import publication_time, window_name
+from transforms.windows import day_number, day_of, number_at
 
 _GROUP = 64  # windows computed in one run of the graph
 

@@ -53,6 +53,7 @@ class RawChunk:
       form: lines, kcat, pubsub, tsv, avro or bus: how a message is wrapped.
       wrapping: of messages from a bus.
       truncated: whether the file ended inside what would have been the next message.
+      read_at: the reader's clock when it was read, ms UTC; None where a run has one clock for all that it reads.
     """
 
     source: str
@@ -61,6 +62,7 @@ class RawChunk:
     form: str = "lines"
     truncated: bool = False
     wrapping: Optional[Wrapping] = None
+    read_at: Optional[int] = None
 
     def __repr__(self) -> str:
         return "RawChunk(<redacted>)"

@@ -10,6 +10,7 @@ from apache_beam.coders.typecoders import registry
 
 from schemas.chunks import ArrivalSpan, RawChunk, Wrapping
 from schemas.counts import ReleasedRow, ReleasedTable, SealedTally, Tally, WindowKey
+from schemas.gate import Delivered, Passage, VoidWindow, Waiting
 from schemas.generalized import CellBatch
 from schemas.personal import PersonalBatch
 from schemas.pseudonymized import PseudonymizedBatch
@@ -18,8 +19,8 @@ from schemas.rejects import SealedReject
 _CLASSES: dict[str, Any] = {
     one.__name__: one
     for one in (
-        ArrivalSpan, CellBatch, PersonalBatch, PseudonymizedBatch, RawChunk, ReleasedRow, ReleasedTable,
-        SealedReject, SealedTally, Tally, WindowKey, Wrapping,
+        ArrivalSpan, CellBatch, Delivered, Passage, PersonalBatch, PseudonymizedBatch, RawChunk, ReleasedRow,
+        ReleasedTable, SealedReject, SealedTally, Tally, VoidWindow, Waiting, WindowKey, Wrapping,
     )
 }  # fmt: skip
 

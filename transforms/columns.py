@@ -14,11 +14,10 @@ from schemas.personal import ABSENT, UNKNOWN_BIRTH, PersonalBatch
 from schemas.policy import OTHER, PrivacyPolicy
 from schemas.rejects import DecodeError, Reason
 from schemas.source import SourceRules
-from transforms.privacy.times import Zone, birth_days
+from transforms.privacy.times import TOLERANCE, Zone, birth_days
 from transforms.privacy.tokens import IdRefused, normalize
 from transforms.windows import late_for_all
 
-TOLERANCE = 15 * 60_000  # a clock may be this far ahead (design 2)
 NON_PATRONS = frozenset({"staff", "system", "test", "shadow", "guest"})
 REFUSED = ""  # in place of a normalised id, which is never empty
 _UNKNOWN = -2

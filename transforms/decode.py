@@ -63,7 +63,7 @@ class Decoder:
 
     Args:
       lookups: lookup name -> wire id -> canonical column -> source code.
-      now: the reader's clock, ms UTC.
+      now: the reader's clock, ms UTC, where a chunk does not say when it was read.
     """
 
     def __init__(self, rules: SourceRules, policy: PrivacyPolicy, zone: Zone, lookups: Lookups, now: int) -> None:
@@ -79,9 +79,8 @@ class Decoder:
         book = CodeBook.of(policy, rules)
         self.patrons = PatronNames(rules)
         self._id_maps = {namespace: lookups[id_map_name(namespace)] for namespace in rules.erases}
-        self._columns_of = partial(
-            columns_of, rules=rules, policy=policy, book=book, patrons=self.patrons, zone=zone, now=now
-        )
+        self._columns_of = partial(columns_of, rules=rules, policy=policy, book=book, patrons=self.patrons, zone=zone)
+        self._now = now
 
     def decode(self, chunk: RawChunk) -> Decoded:
         """Decode a chunk; never raises for what is in it."""
@@ -93,10 +92,11 @@ class Decoder:
             try:
                 context = replace(context, columns=header(chunk.header))
             except DecodeError as error:
-                return self._decoded(refuse_all(chunk, error))
-        return self._decoded(read_messages(chunk, self._adapter, context))
+                return self._decoded(refuse_all(chunk, error), self._now)
+        now = self._now if chunk.read_at is None else chunk.read_at
+        return self._decoded(read_messages(chunk, self._adapter, context), now)
 
-    def _decoded(self, messages: Messages) -> Decoded:
+    def _decoded(self, messages: Messages, now: int) -> Decoded:
         results = []
         order = []
         refused: dict[int, DecodeError] = {}
@@ -104,7 +104,7 @@ class Decoder:
             events, stamps = messages.events, messages.stamps
             if len(rows) < len(events):
                 events, stamps = [events[row] for row in rows], [stamps[row] for row in rows]
-            result = self._columns_of(kind, events, stamps)
+            result = self._columns_of(kind, events, stamps, now=now)
             results.append(result)
             order.append(np.array(rows)[result.rows])
             for at, error in result.refused:
@@ -113,7 +113,7 @@ class Decoder:
         if refused and len(messages.events) != len(set(messages.owners)):
             # A message is decoded whole or not at all: the other events of refused messages go too.
             messages.leave_out(refused)
-            return self._decoded(messages)
+            return self._decoded(messages, now)
         return self._accounted(messages, results, order)
 
     def _elsewhere(self, batches: Sequence[PersonalBatch]) -> Iterator[PersonalBatch]:
@@ -232,13 +232,16 @@ class _Decode(beam.DoFn):
         for name, amount in decoded.counts.items():
             Metrics.counter(element.source, name).inc(amount)
         yield from decoded.batches
+        day = (
+            given.day if element.read_at is None else str(np.datetime64(element.read_at, "ms").astype("datetime64[D]"))
+        )
         for payload, error in decoded.rejects:
             letter = seal_reject(
                 payload,
                 error,
                 source=element.source,
                 tenant=given.tenant,
-                day=given.day,
+                day=day,
                 digest=given.policy.digest,
                 recipient=given.recipient,
                 seen=self._seen,
@@ -258,7 +261,8 @@ class Decoding:
 
     Attributes:
       lookups: source name -> its lookups; called in `DoFn.setup`, so that none lies in the graph.
-      now: the reader's clock, ms UTC; day: the same as ISO date, for dead letters.
+      now: the reader's clock, ms UTC; day: the same as ISO date, for dead letters; both where a chunk does not say
+        when it was read.
       recipient: the library's public key, 32 bytes: the job cannot open what it seals.
     """
 

@@ -1,12 +1,13 @@
-"""Which civil window an event falls into, and whether it came too late for it. No Beam here."""
+"""Civil windows: which one an event falls into, whether it came too late for it, when each begins. No Beam here."""
 
 from operator import attrgetter
 from typing import Sequence
 
 import numpy as np
 
+from schemas.counts import WindowKey
 from schemas.policy import Table
-from transforms.privacy.times import Zone, is_late
+from transforms.privacy.times import TOLERANCE, Zone, is_late, window_name
 
 
 def window_ends(table: Table, windows: np.ndarray, zone: Zone) -> np.ndarray:
@@ -35,3 +36,41 @@ def late_for_all(tables: Sequence[Table], occurred_at: np.ndarray, arrived_at: n
     for table in longest.values():
         late &= late_for(table, windows_of(table, occurred_at, zone), arrived_at, zone)
     return late
+
+
+def day_number(iso: str) -> int:
+    """Days since 1970 of an ISO date."""
+    return int(np.datetime64(iso, "D").astype(np.int64))
+
+
+def day_of(instant: int, zone: Zone) -> int:
+    """The civil day number of an instant."""
+    return int(zone.day_of(np.array([instant], np.int64))[0])
+
+
+def bounds(table: Table, number: int, zone: Zone) -> tuple[int, int]:
+    """First instant of a window, and the first after it, ms UTC."""
+    start = zone.start_of_day if table.grain == "day" else zone.start_of_month
+    return start(number), start(number + 1)
+
+
+def window_key(table: Table, number: int) -> WindowKey:
+    """The key of a table's civil day or month number."""
+    return WindowKey(table.name, window_name(table.grain, number), window_name(table.grain, number + 1))
+
+
+def number_at(table: Table, day: int) -> int:
+    """The window number (day or month since 1970) that holds a civil day number."""
+    if table.grain == "day":
+        return day
+    return int(np.datetime64(day, "D").astype("datetime64[M]").astype(np.int64))
+
+
+def may_hold(start: int, lateness: int, after: int, until: int) -> bool:
+    """Whether messages that were lost between two arrivals may be of a window: not too late for it, and it had begun.
+
+    Args:
+      start: first instant of the window; lateness: the instant from which an arrival is late for it.
+      after, until: the arrivals around what was lost; all ms UTC.
+    """
+    return start <= until + TOLERANCE and after < lateness

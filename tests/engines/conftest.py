@@ -10,6 +10,7 @@ from tests.support.bigquery_server import BigQueryMissingError, BigQueryServer
 from tests.support.flink_server import flink_server
 from tests.support.kafka_server import KafkaServer
 from tests.support.postgres_server import PostgresMissingError, PostgresServer
+from tests.support.prism_binary import PrismMissingError, prism_binary
 from tests.support.pubsub_server import PubsubMissingError, PubsubServer
 
 
@@ -45,6 +46,15 @@ def flink(tmp_path_factory):
         return
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def prism():
+    """Beam's own runner for trials, built once for each version of Beam."""
+    try:
+        return prism_binary()
+    except PrismMissingError as error:
+        missing("prism", error)
 
 
 @pytest.fixture(scope="session")

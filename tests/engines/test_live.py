@@ -23,17 +23,17 @@ FEBRUARY, APRIL = 1_769_922_000_000, 1_775_016_000_000  # 2026-02-01 and 2026-04
 PARTITIONS = 3
 
 
-def a_log(seed=1):
-    """Two months of one library: duplicates, retractions, late events, staff and faults among them."""
+def a_log(seed=1, events=6_000, mark=""):
+    """Two months of one library: duplicates, retractions, late events, staff and faults; ids begin with the mark."""
     rng = random.Random(seed)
     lines = []
-    for number in range(6_000):
+    for number in range(events):
         occurred = rng.randrange(FEBRUARY, APRIL)
         late = rng.choice([0, 0, 0, 0, HOUR, DAY, 3 * DAY])
         event = {
-            "kind": "circulation", "event_id": f"e{number}", "occurred_at": occurred, "action": "checkout",
+            "kind": "circulation", "event_id": f"{mark}e{number}", "occurred_at": occurred, "action": "checkout",
             "branch": rng.choice(["B01", "B02", "B03", "nowhere" if number % 400 == 0 else "B01"]),
-            "material": rng.choice(["book", "dvd"]), "patron_ref": f"p{rng.randrange(900)}",
+            "material": rng.choice(["book", "dvd"]), "patron_ref": f"{mark}p{rng.randrange(900)}",
             "patron_kind": "staff" if number % 50 == 0 else "patron",
         }  # fmt: skip
         lines.append((occurred + late, event))

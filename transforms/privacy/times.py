@@ -15,6 +15,7 @@ import numpy as np
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
+TOLERANCE = 15 * 60_000  # ms that a clock may be ahead of another
 GRACE = HOUR  # G: the bus's last words after its end was proven
 DAY_TYPES = ("weekday", "weekend")
 DAYPARTS = ("night", "early", "morning", "afternoon", "evening", "late")

@@ -1,0 +1,193 @@
+"""The end of a streaming graph: what opened is decided once against the ledger, then written; rejects and keys too.
+
+Each step may be run again by its engine, whole or in part: the ledger and the names of letters make that harmless.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Iterable, Iterator, NoReturn, Optional, Tuple, Union
+
+import apache_beam as beam
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+
+from pipelines.configuration import Deployment
+from pipelines.counts_opening import open_counts
+from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
+from pipelines.counts_store import CountsStore
+from pipelines.keys import KeyringAt
+from pipelines.letters_output import letters_output
+from pipelines.stream_keys import StreamKeys
+from schemas.counts import ReleasedTable, Tally, WindowKey
+from schemas.gate import ACTS, Delivered, VoidWindow, Waiting
+from schemas.policy import PrivacyPolicy
+from schemas.rejects import SealedReject
+from transforms.erasure import without_erased
+from transforms.gate import Gate, is_open, void_reason
+from transforms.privacy.times import Zone
+from transforms.release import no_noise, release, window_noise
+from transforms.tally import merge, open_tally
+
+Decided = Union[ReleasedTable, VoidWindow]
+
+
+@dataclass(frozen=True)
+class Releasing:
+    """What the end of the graph is given; no key and no number lies in it."""
+
+    deployment: Deployment
+    policy: PrivacyPolicy
+    keyring: KeyringAt
+
+
+class _Decide(beam.DoFn):
+    def __init__(self, given: Releasing, gate: Gate) -> None:
+        self._given = given
+        self._gate = gate
+
+    def setup(self) -> None:
+        self._zone = Zone(self._given.policy.time_zone)
+        self._keys = self._given.keyring.open()
+        self._counts = open_counts(self._given.deployment.counts_store)
+
+    def teardown(self) -> None:
+        self._counts.close()
+
+    def process(self, element: Tuple[str, Iterable[Waiting]]) -> Iterator[Decided]:
+        waiting = sorted(element[1], key=lambda one: (one.what, one.source, one.reader, one.blob))
+        key, tenant, policy = waiting[0].key, self._given.deployment.tenant, self._given.policy
+        table = policy.table(key.table)
+        if not is_open(self._gate.feeds, waiting):
+            Metrics.counter("windows", f"held/{key.table}").inc()
+            return
+        entry = self._counts.ledger(tenant).get((key.table, key.start))
+        if entry is not None and (entry.state == "sealed" or not _gives_way(entry)):
+            Metrics.counter("windows", f"known/{key.table}").inc()
+            return
+        void = void_reason(table, key, self._gate.feeds, waiting) or self._why_not(key)
+        if void:
+            yield VoidWindow(tenant, table.kind, key, policy.digest, void)
+        elif self._counts.pinned_policy(tenant, table.kind, key.start, key.end) - {policy.digest}:
+            Metrics.counter("windows", f"pinned/{key.table}").inc()
+        else:
+            yield self._released(key, [one.blob for one in waiting if one.what == ACTS])
+
+    def _why_not(self, key: WindowKey) -> str:
+        if self._given.policy.noise_scale and self._keys.noise_is_gone(key.month):
+            return "noise key destroyed"
+        return ""
+
+    def _released(self, key: WindowKey, blobs: Iterable[bytes]) -> ReleasedTable:
+        policy, tenant = self._given.policy, self._given.deployment.tenant
+        month = self._keys.month(key.month)
+        tallies = [open_tally(key, blob, month) for blob in blobs]
+        union = without_erased(merge(tallies), month) if tallies else Tally.empty(key)
+        draw = window_noise(policy, union, tenant, self._keys.noise(key.month)) if policy.noise_scale else no_noise
+        return release(union, policy=policy, tenant=tenant, draw=draw)
+
+
+def _gives_way(entry: LedgerRow) -> bool:
+    """Whether a release may still replace what the ledger has: one that was begun, or void by a default only."""
+    return entry.state == "sealing" or (entry.state == "void" and entry.reason.startswith(DEFAULT_REASON))
+
+
+@dataclass(eq=False)
+class ReleaseWindows(beam.PTransform[PCollection[Tuple[str, Iterable[Waiting]]], PCollection[Decided]]):
+    """Release each window whose sources have all passed its publication time.
+
+    Input: all that waits for one window. Output: its released table, or why it is void; nothing where the window is
+    held, is in the ledger already, or belongs to another policy.
+    """
+
+    given: Releasing
+    gate: Gate
+
+    def expand(self, pcoll: PCollection[Tuple[str, Iterable[Waiting]]]) -> PCollection[Decided]:
+        return pcoll | "Decide" >> beam.ParDo(_Decide(self.given, self.gate))
+
+
+class _Write(beam.DoFn):
+    def __init__(self, given: Releasing) -> None:
+        self._given = given
+
+    def setup(self) -> None:
+        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
+
+    def teardown(self) -> None:
+        self._counts.close()
+
+    def process(self, element: Decided) -> Iterator[NoReturn]:
+        if isinstance(element, VoidWindow):
+            self._counts.void(element.tenant, element.kind, element.key, element.policy_digest, element.reason)
+        else:
+            self._counts.begin(element, "complete", "", False)
+            Metrics.counter("windows", self._counts.publish(element)).inc()
+        yield from ()
+
+
+@dataclass(eq=False)
+class InsertIfAbsent(beam.PTransform[PCollection[Decided], PCollection[NoReturn]]):
+    """Write released tables and void windows to the counts store; the first value of a number stays."""
+
+    given: Releasing
+
+    def expand(self, pcoll: PCollection[Decided]) -> PCollection[NoReturn]:
+        return pcoll | "Write" >> beam.ParDo(_Write(self.given))
+
+
+class _WriteLetters(beam.DoFn):
+    def __init__(self, given: Releasing) -> None:
+        self._given = given
+
+    def setup(self) -> None:
+        self._output = letters_output(self._given.deployment)
+
+    def process(self, element: SealedReject) -> Iterator[NoReturn]:
+        # A message that an engine has decoded twice is sealed to other bytes: the keyed tag tells that it is one.
+        name = element.seen.hex()
+        if not self._output.holds(name):
+            self._output.write(name, json.loads(element.clear)["received_day"], [element])
+        yield from ()
+
+
+@dataclass(eq=False)
+class WriteLetters(beam.PTransform[PCollection[SealedReject], PCollection[NoReturn]]):
+    """Write sealed rejects where the deployment's dead letters go, each message once."""
+
+    given: Releasing
+
+    def expand(self, pcoll: PCollection[SealedReject]) -> PCollection[NoReturn]:
+        return pcoll | "Write" >> beam.ParDo(_WriteLetters(self.given))
+
+
+class _EndKeys(beam.DoFn):
+    def __init__(self, given: Releasing, begins: int) -> None:
+        self._given = given
+        self._begins = begins
+
+    def setup(self) -> None:
+        self._counts: Optional[CountsStore] = open_counts(self._given.deployment.counts_store)
+
+    def process(self, element: Delivered) -> Iterator[NoReturn]:
+        if element.passage is not None and element.reader == 0 and self._counts is not None:
+            read_at = max((chunk.read_at or 0 for chunk in element.chunks), default=0)
+            now = max(read_at, element.passage.until)
+            StreamKeys(self._given.deployment, self._given.policy, self._counts, self._begins).end(now)
+        yield from ()
+
+
+@dataclass(eq=False)
+class EndKeys(beam.PTransform[PCollection[Delivered], PCollection[NoReturn]]):
+    """Destroy the keys whose time has come, each hour of a source's clock.
+
+    Input: deliveries, of which nothing but the hours that were passed is looked at.
+
+    Args:
+      begins: civil day number from which windows are published.
+    """
+
+    given: Releasing
+    begins: int
+
+    def expand(self, pcoll: PCollection[Delivered]) -> PCollection[NoReturn]:
+        return pcoll | "End" >> beam.ParDo(_EndKeys(self.given, self.begins))

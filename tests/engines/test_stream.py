@@ -1,0 +1,207 @@
+"""The streaming graph on engines: what a replay of the same messages publishes, whatever dies meanwhile."""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipelines.configuration import load
+from pipelines.counts_opening import open_counts
+from pipelines.flink_rest import FlinkError
+from tests.attacks.test_canaries import hits
+from tests.engines.test_live import FEBRUARY, HOUR, a_log, archive, publish, wait_for
+from tests.support.clock_topic import ClockTopic
+from tests.support.flink_server import CHECKPOINTED
+
+pytestmark = pytest.mark.engine
+ROOT = Path(__file__).parents[2]
+CARREL = (sys.executable, "-m", "pipelines.command_line")
+MARK = "CANARY777"
+MONTHS = 9  # tables by month whose March is published at the end
+
+
+@pytest.fixture
+def library(run, tmp_path, kafka):
+    """A deployment that reads topics, and its twin with the same keys and store for a replay."""
+
+    def made(*topics, counts=None, twin_counts=None):
+        for topic in topics:
+            kafka.make_topic(topic, 3, **{"message.timestamp.type": "CreateTime", "retention.ms": -1})
+        first = tmp_path / "streamed"
+        words = () if counts is None else ("--counts-store", counts)
+        run("init", first, "--secrets", tmp_path / "secrets", *words)
+        toml = first / "carrel.toml"
+        (tmp_path / "kafka.properties").write_text(f"bootstrap.servers={kafka.brokers}\n")
+        bus = f'bus = {{ kind = "kafka", topics = {json.dumps(topics)}, settings = "{tmp_path}/kafka.properties" }}\n'
+        toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
+        twin = tmp_path / "replayed"
+        shutil.copytree(first, twin)
+        if counts is not None:
+            copy = twin / "carrel.toml"
+            copy.write_text(copy.read_text().replace(counts, twin_counts))
+        return first, twin
+
+    return made
+
+
+@contextlib.contextmanager
+def submitted(deployment, *options, readers=2):
+    """The job's submission; it is ended afterwards, and with it what runs in its process."""
+    with (deployment / "submission.log").open("ab") as log:
+        process = subprocess.Popen(
+            [*CARREL, "-c", str(deployment / "carrel.toml"), "stream", "--readers", str(readers), "--", *options],
+            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def on_flink(flink, deployment, *options):
+    """A job on the cluster, cancelled afterwards, unless nobody is there to do it."""
+    before = set(flink.rest.jobs())
+    with submitted(deployment, *flink.options, *CHECKPOINTED, "--parallelism=2", *options) as process:
+        wait_for(lambda: set(flink.rest.jobs()) - before or process.poll() is not None)
+        assert process.poll() is None, (deployment / "submission.log").read_text()
+        (job,) = set(flink.rest.jobs()) - before
+        try:
+            yield job
+        finally:
+            if "jobmanager" in flink.pids:
+                flink.rest.cancel(job)
+
+
+def wait_for_checkpoints(flink, job, more=2):
+    before = completed(flink, job)
+    wait_for(lambda: completed(flink, job) >= before + more)
+
+
+def completed(flink, job):
+    """How many checkpoints; 0 while the job starts again, when Flink does not tell."""
+    with contextlib.suppress(FlinkError):
+        return flink.rest.completed(job)
+    return 0
+
+
+def ledger(deployment):
+    with open_counts(load(deployment / "carrel.toml").counts_store) as counts:
+        return counts.ledger("library")
+
+
+def released(deployment, until="2026-04-01"):
+    with open_counts(load(deployment / "carrel.toml").counts_store) as counts:
+        return [row for row in counts.rows() if row.window_end <= until]
+
+
+def is_published(deployment):
+    march = [row for (table, start), row in ledger(deployment).items() if start == "2026-03-01" and "_month" in table]
+    return len(march) == MONTHS and all(row.state == "sealed" for row in march)
+
+
+def letters(run, deployment):
+    told = json.loads(run("-c", deployment / "carrel.toml", "deadletters", "list", "--json").stdout)
+    return sorted((one["source"], one["reason"], one["letters"]) for one in told["letters"])
+
+
+def replay(run, twin, log, tmp_path):
+    path = archive(tmp_path / "archive.kcat", log)
+    words = ("replay", path, "--source", "carrel-event", "--complete-through", "2026-04-02")
+    run("-c", twin / "carrel.toml", *words)
+    return released(twin)
+
+
+def test_on_prism_the_same_log_gives_the_same_bytes(run, kafka, prism, library, tmp_path):
+    deployment, twin = library("stream.prism")
+    log = a_log()
+    publish(kafka, "stream.prism", log)
+
+    with submitted(deployment, "--runner=PrismRunner", f"--prism_location={prism}"):
+        wait_for(lambda: is_published(deployment))
+
+    expected = replay(run, twin, log, tmp_path)
+    assert len(expected) > 100
+    assert released(deployment) == expected
+    assert letters(run, deployment) == letters(run, twin)
+
+
+def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafka, flink, postgres, library, tmp_path):
+    names = [postgres.make_database() for _ in range(2)]
+    deployment, twin = library(
+        "stream.flink",
+        "stream.clock",
+        counts=postgres.address(names[0]),
+        twin_counts=postgres.address("twin_of_" + names[0]),
+    )
+    with postgres.connect() as session:
+        session.autocommit = True
+        session.execute(f"CREATE DATABASE twin_of_{names[0]} TEMPLATE {names[0]}")
+    log, rng = a_log(seed=3, events=50_000, mark=MARK), random.Random(3)
+    clock = ClockTopic(kafka.brokers, "stream.clock", FEBRUARY)
+    parts = [log[at * len(log) // 5 : (at + 1) * len(log) // 5] for at in range(5)]
+
+    def come(part):
+        publish(kafka, "stream.flink", part)
+        clock.go_on(part[-1][0])
+
+    come(parts[0])
+    with on_flink(flink, deployment) as job:
+        wait_for_checkpoints(flink, job)
+        come(parts[1])
+        time.sleep(rng.uniform(0, 2))
+        flink.kill("taskmanager-1")
+        flink.start_task_manager(1)
+        come(parts[2])
+        wait_for_checkpoints(flink, job)
+        flink.kill_worker(rng.randrange(len(flink.workers())))
+        come(parts[3])
+        kafka.kill()
+        kafka.start()
+        wait_for_checkpoints(flink, job)
+        none_is_early(deployment, parts[3][-1][0])
+        flink.kill("jobmanager")
+    retained = flink.retained(job)
+    flink.start_job_manager()
+    flink.wait(2)
+    come(parts[4])
+    clock.let_go()
+    with on_flink(flink, deployment, f"--savepoint_path={retained}"):
+        wait_for(lambda: is_published(deployment))
+
+    expected = replay(run, twin, log, tmp_path)
+    assert len(expected) > 100
+    assert released(deployment) == expected
+    assert letters(run, deployment) == letters(run, twin)
+    nothing_is_told(flink, tmp_path)
+
+
+def none_is_early(deployment, stamp):
+    """Nothing is out before the shortest H and the grace have passed after its window."""
+    for row in ledger(deployment).values():
+        end = dt.datetime.fromisoformat(row.window_end).replace(tzinfo=ZoneInfo("America/New_York"))
+        assert end.timestamp() * 1000 + 49 * HOUR <= stamp
+
+
+def nothing_is_told(flink, tmp_path):
+    """No id and no key is in checkpoints, job graph or logs."""
+    keys = [path.read_bytes()[:32] for path in (tmp_path / "secrets").rglob("*.key")]
+    assert keys
+    files = [path for path in flink.directory.rglob("*") if path.is_file()]
+    assert any("checkpoints" in path.parts for path in files)
+    for path in files:
+        data = path.read_bytes()
+        assert hits(data + path.name.encode(), (MARK,)) == [], path.name
+        assert not any(key in data or key.hex().encode() in data for key in keys), path.name
