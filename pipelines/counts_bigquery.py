@@ -13,7 +13,7 @@ from typing import Any, Iterator, Literal, Optional, Self, Sequence
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
@@ -23,6 +23,7 @@ from pipelines.counts_rows import (
     CountRow,
     KeyReceipt,
     LedgerRow,
+    StoreAwayError,
     StoreError,
     Verification,
     column_names,
@@ -173,12 +174,17 @@ class BigQueryCounts:
             found = asked.result(retry=DEFAULT_RETRY.with_timeout(_SECONDS), job_retry=None, timeout=10 * _SECONDS)
             return [tuple(row) for row in found]
         except GoogleAPICallError as error:  # its text may quote a value; these lines never do
-            what = _FAULTS.get(error.code or 0, "BigQuery does not answer; nothing was half written, run again later")
-        except GoogleAuthError:
-            what = _FAULTS[401]
+            if error.code in _FAULTS:
+                raise self._refused(_FAULTS[error.code]) from None
+            what = "BigQuery does not answer; nothing was half written, run again later"
+        except GoogleAuthError as error:
+            if not isinstance(error, TransportError) and not error.retryable:
+                raise self._refused(_FAULTS[401]) from None
+            what = "no credentials can be had, since their server does not answer; check the network, then run again"
         except (RetryError, requests.RequestException, TimeoutError):
             what = "BigQuery cannot be reached; check the network, then run again"
-        raise self._refused(what)
+        message = f"counts store {self._address}: {what}"
+        raise StoreAwayError(message)
 
     def __enter__(self) -> Self:
         return self

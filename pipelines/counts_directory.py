@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, Generic, Iterator, TypeVar
 
-from pipelines.counts_rows import KeyReceipt, LedgerRow, StoreError, Verification
+from pipelines.counts_rows import KeyReceipt, LedgerRow, StoreAwayError, StoreError, Verification
 
 _Row = TypeVar("_Row", LedgerRow, KeyReceipt, Verification)
 
@@ -84,8 +84,8 @@ class Directory:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    message = "another process holds it; wait for it to end and run again"
-                    raise self.refused(message) from None
+                    message = f"counts store {self.path}: another process holds it; wait for it and run again"
+                    raise StoreAwayError(message) from None
                 time.sleep(0.02)
             else:
                 return

@@ -11,9 +11,9 @@ from typing import Any, Callable, Iterator, Optional, Sequence, TypeVar
 
 import psycopg
 
-from pipelines.counts_rows import StoreError
+from pipelines.counts_rows import StoreAwayError, StoreError
 from pipelines.counts_rules import OTHER_VERSION, RULE_BROKEN
-from pipelines.postgres_session import PostgresSession, connected
+from pipelines.postgres_session import PostgresSession, connected, fault_of
 
 _T = TypeVar("_T")
 _VERSION = "1"
@@ -52,33 +52,8 @@ _BEGIN = (
     "SET LOCAL idle_in_transaction_session_timeout = '20s'",
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'",
 )
+_BROKEN_RULE = "23"  # the class of the codes of constraints
 _ONE_WRITER = "LOCK TABLE release_ledger IN SHARE ROW EXCLUSIVE MODE"
-_SERVER_LEFT = "the server ended the session; nothing was half written, run again when it is back"
-_NOT_ALLOWED = "this role may not do that; grant it what docs/stores.md lists"
-_FAULTS = {
-    "25006": "the server is read-only here; give the address of the primary, and a role that may write",
-    "25P03": "this process stood still for 20 s while it was writing, so the server let go of it; run again",
-    "28000": "the server refuses this role; check the user of the address, and pg_hba.conf",
-    "28P01": "the server refuses the password; correct it in PGPASSFILE or PGPASSWORD",
-    "3D000": "there is no such database; create it or correct counts_store",
-    "3F000": "there is no such schema; create it or correct search_path",
-    "42501": _NOT_ALLOWED,
-    "42P01": "its tables are not all there; restore it from a backup",
-    "42703": "another kind of tables; correct counts_store or give Carrel a schema of its own",
-    "53100": "the server's disk is full; free space and run again, nothing was half written",
-    "53200": "the server is out of memory; run again later",
-    "53300": "the server has no session left; raise max_connections or end some",
-    "55P03": "another process holds it; wait for it to end and run again",
-    "57P01": _SERVER_LEFT,
-    "57P02": _SERVER_LEFT,
-    "57P03": "the server is starting or stopping; run again when it is up",
-}
-_FAULT_CLASSES = {
-    "08": _SERVER_LEFT,
-    "23": RULE_BROKEN,
-    "58": "the server's disk reports an error; check it, then restore the database if need be",
-    "XX": "the server reports corrupt data; restore the database from a backup",
-}
 
 
 class PostgresDatabase:
@@ -151,7 +126,11 @@ class PostgresDatabase:
             yield
         except psycopg.Error as error:
             # The server's own text may quote a value of a row; this line never does.
-            raise self.refused(_said(error)) from None
+            if (error.sqlstate or "").startswith(_BROKEN_RULE):
+                raise self.refused(RULE_BROKEN) from None
+            text, passes = fault_of(error)
+            message = f"counts store {self._address}: {text}"
+            raise (StoreAwayError if passes else StoreError)(message) from None
 
     def _fresh(self, do: Callable[[PostgresSession], _T]) -> _T:
         """Do what begins a transaction, or is one; once more in a new session when the old one was lost before it."""
@@ -206,17 +185,3 @@ class _Session:
             return
         with self._connection.cursor() as cursor:
             cursor.executemany(text, rows)
-
-
-def _said(error: psycopg.Error) -> str:
-    code = error.sqlstate
-    if code is not None:
-        known = _FAULTS.get(code) or _FAULT_CLASSES.get(code[:2])
-        return known or f"the server refused it with code {code}; look into its log"
-    if error.pgconn is not None and error.pgconn.needs_password:
-        return "the server wants a password; give it by PGPASSFILE or PGPASSWORD"
-    if error.pgconn is not None and error.pgconn.used_password:
-        return "the server refuses this user or password; correct the address, or PGPASSFILE or PGPASSWORD"
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return "cannot be reached, or refuses this user; check address, server and pg_hba.conf, then run again"
-    return "the address cannot be used; need postgresql://USER@HOST/DATABASE"

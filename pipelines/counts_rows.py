@@ -1,4 +1,4 @@
-"""What a counts store holds, whatever keeps it: its rows, how a release is named and hashed, the one error.
+"""What a counts store holds, whatever keeps it: its rows, how a release is named and hashed, its errors.
 
 Pure values: no file, no clock, no database.
 """
@@ -9,6 +9,7 @@ from typing import Any, Optional, Sequence
 
 from blake3 import blake3
 
+from pipelines.try_again import TryAgainError
 from schemas.counts import ReleasedRow, ReleasedTable
 
 DEFAULT_REASON = "default "
@@ -16,6 +17,10 @@ DEFAULT_REASON = "default "
 
 class StoreError(ValueError):
     """The counts store cannot be used; one line says what, where and what to do."""
+
+
+class StoreAwayError(StoreError, TryAgainError):
+    """It cannot be used now: its server is away, or another process writes."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-from pipelines.counts_rows import StoreError
+from pipelines.counts_rows import StoreAwayError, StoreError
 from pipelines.counts_rules import OTHER_VERSION, RULE_BROKEN
 
 _VERSION = "1"
@@ -36,14 +36,11 @@ _SCHEMA = (
       window_start TEXT NOT NULL, revision INTEGER NOT NULL, verdict TEXT NOT NULL, day TEXT NOT NULL)""",
 )
 _UNWRITABLE = "cannot be written; give this user write access to the file and its folder"
-_HELD = "another process holds it; wait for it to end and run again"
 _FAULTS = {
     sqlite3.SQLITE_FULL: "the disk is full; free space and run again, nothing was half written",
     sqlite3.SQLITE_READONLY: _UNWRITABLE,
     sqlite3.SQLITE_PERM: _UNWRITABLE,
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and can be written",
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
     sqlite3.SQLITE_NOTADB: "not a SQLite file, or corrupt; restore it or correct counts_store",
     sqlite3.SQLITE_CORRUPT: "corrupt; restore it from a backup",
     sqlite3.SQLITE_IOERR: "the disk reports an error; check it, then restore the file if need be",
@@ -128,6 +125,8 @@ class SqliteDatabase:
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreAwayError(f"counts store {self._path}: another process holds it; wait for it and run again")
         return self.refused(_FAULTS.get(code, "SQLite refused to work on it; check the file, restore it if need be"))
 
     @contextmanager

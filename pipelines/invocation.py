@@ -1,7 +1,7 @@
 """One run of the command line: its configuration, its clock, and how it ends.
 
-    0 done, 1 a finding, 2 bad usage, configuration or policy, 75 another instance holds the work store (or its server
-    is away): the same command may do later
+    0 done, 1 a finding, 2 bad usage, configuration or policy, 75 another instance holds a store, or a store's
+    server is away: the same command may do later
 
 An error is one line: what is wrong, where, what to do. Only texts that were written here are shown;
 those of other libraries may quote an event, so that of such an error only its place is told.
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Callable, NoReturn
 import typer
 
 from pipelines.iso_days import is_iso_day, is_iso_month, utc_day
+from pipelines.try_again import TryAgainError
 
 if TYPE_CHECKING:
     from pipelines.configuration import Deployment
@@ -119,13 +120,10 @@ def say_error(text: str) -> None:
 
 def _said(error: Exception) -> tuple[str, int]:
     """The line and the exit code of an error."""
-    # Where the work store was never imported, no error is of it: an error's line must not wait for the engine.
-    store = sys.modules.get("pipelines.work_values")
-    is_away = store is not None and isinstance(error, store.NotHeldError)
     if isinstance(error, ValueError) and type(error).__module__.partition(".")[0] in _OURS:
         # The engine adds the name of the step where it came up; that helps nobody here.
         text = str(error).partition("\n")[0].partition(" [while running")[0]
-        return text or "refused; run `carrel check`", HELD if is_away else USAGE
+        return text or "refused; run `carrel check`", HELD if isinstance(error, TryAgainError) else USAGE
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
         advice = _ADVICE.get(error.errno or 0, "check its rights and the disk")

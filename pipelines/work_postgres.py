@@ -11,7 +11,7 @@ from typing import Any, Iterable, Iterator
 
 import psycopg
 
-from pipelines.postgres_session import PostgresSession, connected
+from pipelines.postgres_session import PostgresSession, connected, fault_of
 from pipelines.work_database import Row, schema
 from pipelines.work_values import HeldByAnotherError, ServerAwayError, WorkStoreError
 
@@ -23,20 +23,6 @@ _LOCK = 0x6361_7272_656C_776B  # the number of the advisory lock, for all databa
 _PATIENCE = "5s"  # a killed writer's session is there until the server has noticed
 _LOST = "the session with the server is lost; nothing of this batch was kept, run again when the server is back"
 _IN_DOUBT = "the session was lost while committing; the batch is kept whole or not at all, run again to go on from it"
-_FAULTS = {
-    "25006": "the server is read-only; name the primary in work_store",
-    "28000": "the server refuses this role; check the user in work_store, and pg_hba.conf",
-    "28P01": "the server refuses the password; correct it in PGPASSFILE, PGPASSWORD or the service file",
-    "3D000": "there is no such database; create it or correct work_store",
-    "42501": f"this role may not do that; let it own the schema {_WHERE}, or create schemas in the database",
-    "53100": "the server's disk is full; nothing of this batch was kept, free space there and run again",
-}
-_LATER = {
-    "53300": "the server has no session left; raise max_connections or end some, and run again",
-    "57P03": "the server is starting or stopping; run again when it is up",
-}
-_UNSIGNED = "the server wants a password; give it by PGPASSFILE, PGPASSWORD or a service file"
-_AWAY = "the server cannot be reached, or refuses this user; check work_store, server and pg_hba.conf"
 
 
 class PostgresWork:
@@ -143,20 +129,10 @@ class PostgresWork:
             raise self._said(error) from None
 
     def _said(self, error: psycopg.Error) -> WorkStoreError:
-        if error.sqlstate in _FAULTS:
-            return WorkStoreError(f"{self.name}: {_FAULTS[error.sqlstate]}")
-        if error.sqlstate in _LATER:
-            return ServerAwayError(f"{self.name}: {_LATER[error.sqlstate]}")
-        if "_session" in self.__dict__ and self._session.closed:
-            return ServerAwayError(f"{self.name}: {_LOST}")
-        if error.sqlstate is not None:
-            what = f"PostgreSQL says {error.sqlstate}; nothing of this batch was kept, run again after mending it"
-            return WorkStoreError(f"{self.name}: {what}")
-        if error.pgconn is not None and error.pgconn.needs_password:
-            return WorkStoreError(f"{self.name}: {_UNSIGNED}")
-        if error.pgconn is not None and error.pgconn.used_password:
-            return WorkStoreError(f"{self.name}: {_FAULTS['28P01']}")
-        return ServerAwayError(f"{self.name}: {_AWAY}")
+        text, passes = fault_of(error)
+        if passes and "_session" in self.__dict__ and self._session.closed:
+            text = _LOST
+        return (ServerAwayError if passes else WorkStoreError)(f"{self.name}: {text}")
 
 
 def _marked(statement: str) -> bytes:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional
 
+from pipelines.try_again import TryAgainError
 from schemas.counts import ReleasedTable
 
 # Acts that are to be published, and those of published windows, which are only compared.
@@ -13,15 +14,11 @@ class WorkStoreError(ValueError):
     """The work store cannot be used; the text says what, where and what to do."""
 
 
-class NotHeldError(WorkStoreError):
-    """The store is not to be had now; the same command may get it later (exit code 75)."""
-
-
-class HeldByAnotherError(NotHeldError):
+class HeldByAnotherError(WorkStoreError, TryAgainError):
     """Another instance holds the store."""
 
 
-class ServerAwayError(NotHeldError):
+class ServerAwayError(WorkStoreError, TryAgainError):
     """The store's server cannot be reached, or its session is lost, and with it the hold on the store."""
 
 

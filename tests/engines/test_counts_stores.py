@@ -11,16 +11,23 @@ import threading
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, ContextManager, Iterator
+from unittest.mock import Mock
 
 import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.api_core import exceptions
+from google.auth import exceptions as auth_errors
+from psycopg.pq import Ping
 
+from pipelines import postgres_session
 from pipelines.counts_opening import open_counts
-from pipelines.counts_rows import CountRow, StoreError, count_rows, release_id, rows_hash
+from pipelines.counts_rows import CountRow, StoreAwayError, StoreError, count_rows, release_id, rows_hash
 from pipelines.counts_store import CountsStore
+from pipelines.try_again import TryAgainError
 from schemas.counts import ReleasedRow, WindowKey
 from tests.support.counts_sample import KEY, OTHER, ROWS, TABLE, many_rows
 
@@ -415,7 +422,7 @@ def test_a_server_that_went_away_is_one_line_and_comes_back(postgres, postgres_d
         postgres.kill()
         try:
             for call in (lambda: list(store.rows()), lambda: store.publish(TABLE)):
-                with pytest.raises(StoreError, match=r"cannot be reached") as raised:
+                with pytest.raises(StoreAwayError, match=r"cannot be reached") as raised:
                     call()
                 assert "\n" not in str(raised.value)
         finally:
@@ -447,7 +454,7 @@ def test_a_writer_that_stands_still_is_let_go_of_and_writes_nothing(postgres, po
                 assert other.publish(TABLE) == "sealed"  # waits for the lock until the server has let go
                 session.write("UPDATE release_ledger SET state = 'void' WHERE tenant = ?", [("example",)])
 
-        with pytest.raises(StoreError, match="stood still"):
+        with pytest.raises(StoreAwayError, match="stood still"):
             stand_still()
         assert _state(other) == "sealed"
         assert zombie.publish(TABLE) == "sealed"
@@ -496,11 +503,56 @@ def test_roles_may_do_what_the_documentation_grants_and_nothing_else(postgres, p
             db.execute(f"DROP ROLE {writer}, {reader}")
 
 
-def _refused(address: str) -> str:
+def _raised(address: str) -> StoreError:
     with pytest.raises(StoreError) as raised:
         open_counts(address)
     assert "\n" not in str(raised.value)
-    return str(raised.value)
+    return raised.value
+
+
+def _refused(address: str) -> str:
+    """Time mends nothing: the command ends with 2."""
+    error = _raised(address)
+    assert not isinstance(error, TryAgainError)
+    return str(error)
+
+
+def _away(address: str) -> str:
+    """The command ends with 75, and a service manager starts it again."""
+    error = _raised(address)
+    assert isinstance(error, TryAgainError)
+    return str(error)
+
+
+def test_a_server_without_a_session_left_is_to_be_tried_again(postgres, postgres_database, request) -> None:
+    role = f"one_{postgres_database}"
+    with postgres.connect(postgres_database) as db:
+        db.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+        request.addfinalizer(lambda: postgres.connect(postgres_database).execute(f"DROP ROLE {role}"))
+        with postgres.connect(postgres_database, role):
+            assert "no session left" in _away(postgres.address(postgres_database, role))
+
+
+def test_a_server_that_is_starting_is_to_be_tried_again(monkeypatch) -> None:
+    monkeypatch.setattr(postgres_session, "PGconn", SimpleNamespace(ping=lambda _: Ping.REJECT))
+
+    assert "is starting or stopping" in _away("postgresql://carrel@127.0.0.1:1/library")
+
+
+def test_an_answer_that_tells_of_a_busy_service_is_to_be_tried_again(bigquery_dataset, monkeypatch) -> None:
+    for error, kind in (
+        (exceptions.ServiceUnavailable("CANARYSMITH"), StoreAwayError),
+        (exceptions.TooManyRequests("CANARYSMITH"), StoreAwayError),
+        (exceptions.Forbidden("CANARYSMITH"), StoreError),
+        (auth_errors.TransportError("CANARYSMITH"), StoreAwayError),
+        (auth_errors.RefreshError("CANARYSMITH"), StoreError),
+        (auth_errors.RefreshError("CANARYSMITH", retryable=True), StoreAwayError),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr("google.cloud.bigquery.Client.query", Mock(side_effect=error))
+            raised = _raised(bigquery_dataset)
+        assert type(raised) is kind
+        assert "CANARY" not in str(raised)
 
 
 def test_a_server_that_refuses_is_one_line_that_says_what_to_do(postgres, postgres_database, monkeypatch) -> None:
@@ -510,7 +562,8 @@ def test_a_server_that_refuses_is_one_line_that_says_what_to_do(postgres, postgr
     assert "refuses this user or password" in _refused(signed)
     monkeypatch.setenv("PGPASSWORD", "right-horse-battery")
     assert "no counts store" in _refused(signed)
-    assert "cannot be reached" in _refused("postgresql://carrel@127.0.0.1:1/library")
+    assert "refuses this user or database" in _refused(postgres.address("nowhere"))
+    assert "cannot be reached" in _away("postgresql://carrel@127.0.0.1:1/library")
     assert "cannot be used" in _refused("postgresql://carrel@127.0.0.1/library?nonsense=1")
 
 
@@ -521,7 +574,7 @@ def test_a_dataset_that_cannot_be_used_is_one_line(bigquery_dataset, monkeypatch
     assert "no such project, dataset or table" in _refused("bigquery:carrel-tests.nowhere")
     monkeypatch.setattr(counts_bigquery, "_SECONDS", 1.0)
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1")
-    assert "cannot be reached" in _refused(bigquery_dataset)
+    assert "cannot be reached" in _away(bigquery_dataset)
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
     assert "no credentials" in _refused(bigquery_dataset)
@@ -535,7 +588,7 @@ def test_a_second_writer_of_a_folder_waits_then_says_so_while_readers_go_on(tmp_
     with open_counts(address, create=True) as first, open_counts(address) as second:
         _seal(first)
         with first._directory.writing():
-            with pytest.raises(StoreError, match="another process holds it"):
+            with pytest.raises(StoreAwayError, match="another process holds it"):
                 second.void("example", "circulation", replace(KEY, table="other"), "", "gap")
             assert list(second.rows()) == count_rows(TABLE)
         assert len(second.ledger("example")) == 1
@@ -551,7 +604,7 @@ def test_a_second_writer_of_a_database_waits_then_says_so_while_readers_go_on(
     with open_counts(address, create=True) as first, open_counts(address) as second:
         _seal(first)
         with first._database.transaction():
-            with pytest.raises(StoreError, match="another process holds it"):
+            with pytest.raises(StoreAwayError, match="another process holds it"):
                 second.void("example", "circulation", replace(KEY, table="other"), "", "gap")
             assert list(second.rows()) == count_rows(TABLE)
         assert len(second.ledger("example")) == 1

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from command_words import commands, faults
 
 from pipelines.configuration import ConfigurationError
+from pipelines.counts_rows import StoreAwayError
 from pipelines.invocation import guarded
 from pipelines.work_values import HeldByAnotherError
 
@@ -145,6 +147,7 @@ def test_an_error_that_is_not_ours_tells_its_place_and_not_its_text(capsys, erro
         (ConfigurationError("a.toml: is\nlong"), 2, "carrel: a.toml: is\n"),
         (ConfigurationError("no key [while running 'Seal']"), 2, "carrel: no key\n"),
         (HeldByAnotherError("work.db: another instance"), 75, "carrel: work.db: another instance\n"),
+        (StoreAwayError("counts store: away"), 75, "carrel: counts store: away\n"),
         (OSError(28, "No space left on device", "work.db"), 2, "carrel: work.db: No space left on device; free space"),
         (OSError(13, "Permission denied"), 2, "carrel: Permission denied; check its rights and the disk\n"),
         (KeyboardInterrupt(), 130, "carrel: stopped; what was committed stays"),
@@ -165,6 +168,17 @@ def replayed(run, sample, tmp_path_factory) -> Path:
     run("init", base / "library", "--secrets", base / "secrets", "--logs", sample)
     run("-c", base / "library" / "carrel.toml", "replay")
     return base / "library" / "carrel.toml"
+
+
+@pytest.mark.parametrize("command", ["replay", "live", "counts"])
+def test_a_counts_store_whose_server_is_away_is_to_be_tried_again(run, replayed, tmp_path, command):
+    away = shutil.copytree(replayed.parent, tmp_path / "library") / "carrel.toml"
+    away.write_text(replayed.read_text().replace('"counts.db"', '"postgresql://carrel@127.0.0.1:1/library"'))
+
+    said = run("-c", away, command, code=75).stderr
+
+    assert "the server cannot be reached" in said
+    assert said.count("\n") == 1
 
 
 def test_the_configuration_is_given_before_or_after_the_command_or_by_the_environment(run, replayed):
