@@ -4,7 +4,7 @@
 #   deploy/dataflow/build.sh DEPLOYMENT IMAGE TEMPLATE
 #   deploy/dataflow/build.sh --local
 #
-#   DEPLOYMENT   folder with carrel.toml, policy.toml and recipient.pub; nothing else of it is taken
+#   DEPLOYMENT   folder with carrel.toml, policy.toml and recipient.pub; beside these only settings of brokers are taken
 #   IMAGE        name to push to, without a tag, such as HOST/PROJECT/REPOSITORY/carrel
 #   TEMPLATE     gs://BUCKET/carrel.json
 #
@@ -53,9 +53,13 @@ pinned PYTHON_IMAGE BEAM_IMAGE LAUNCHER_IMAGE
 for name in carrel.toml policy.toml recipient.pub; do
   [ -f "$deployment/$name" ] || fail "$deployment/$name: not there"
 done
-"$python" "$here/fits_workers.py" "$deployment/carrel.toml" || exit 2
+settings=$("$python" "$here/fits_workers.py" "$deployment/carrel.toml") || exit 2
 
 prepare "$here/launch.py" "$deployment/carrel.toml" "$deployment/policy.toml" "$deployment/recipient.pub"
+mkdir "$context/settings"
+while read -r file; do
+  [ -z "$file" ] || cp "$file" "$context/settings"
+done <<<"$settings"
 tag=$image:$version
 docker build --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE" --build-arg "BEAM_IMAGE=$BEAM_IMAGE" \
   --build-arg "LAUNCHER_IMAGE=$LAUNCHER_IMAGE" --tag "$tag" "$context" >&2

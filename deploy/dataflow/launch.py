@@ -1,6 +1,9 @@
-"""What Dataflow's launcher runs, since it wants a file and no module: `python -m pipelines.stream` with its options."""
+"""What Dataflow's launcher runs, since it wants a file: `carrel stream` with the options that it gives."""
 
-import runpy
+import sys
+
+from pipelines.command_line import main
 
 if __name__ == "__main__":
-    runpy.run_module("pipelines.stream", run_name="__main__", alter_sys=True)
+    sys.argv[1:] = ["stream", "--", *sys.argv[1:]]
+    main()

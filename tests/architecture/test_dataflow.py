@@ -30,7 +30,7 @@ RUN_FLAGS = {
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$0") $(printf '%q ' "$@")" >> "$ASKED"
 case "$1" in
-  build) ls "${@: -1}" >> "$ASKED.context" ;;
+  build) (cd "${@: -1}" && find . -type f) | sed 's#^./##' >> "$ASKED.context" ;;
   inspect) echo "registry/carrel@sha256:$(printf 'a%.0s' {1..64})" ;;
 esac
 """
@@ -92,7 +92,9 @@ def test_the_image_is_pinned_hashed_and_not_roots():
     assert "ADD" not in {step for step, _ in steps}
     assert environment["FLEX_TEMPLATE_PYTHON_PY_FILE"] == "/opt/carrel/launch.py"
     assert environment["CARREL_CONFIG"] == "/etc/carrel/carrel.toml"
-    assert copied == {"runtime.txt", "carrel-*.whl", "launch.py", "carrel.toml", "policy.toml", "recipient.pub"}
+    assert copied == {
+        "runtime.txt", "carrel-*.whl", "launch.py", "carrel.toml", "policy.toml", "recipient.pub", "settings/",
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -165,6 +167,30 @@ def test_build_takes_seven_files_and_pins_what_it_pushed(tools, deployment, tmp_
     assert flags(template) == BUILD_FLAGS
     assert after(template, "--image") == done.stdout.strip()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_settings_of_brokers_are_taken_but_never_a_secret(tools, deployment, tmp_path):
+    toml = deployment / "carrel.toml"
+    toml.write_text(
+        toml.read_text().split("[sources")[0]
+        + """[sources.events]
+adapter = "carrel-event"
+bus = { kind = "kafka", topics = ["events"], settings = "kafka.properties" }
+"""
+    )
+    words = ("build.sh", deployment, IMAGE, "gs://bucket/carrel.json")
+    missing, _ = tools(*words, **BASES)
+    (deployment / "kafka.properties").write_text("bootstrap.servers=kafka:9092\nsasl.password=CANARY\n")
+    refused, asked = tools(*words, **BASES)
+    (deployment / "kafka.properties").write_text("bootstrap.servers=kafka:9092\n#sasl.password=\n")
+    done, _ = tools(*words, **BASES)
+
+    assert (missing.returncode, refused.returncode, asked) == (2, 2, [])
+    assert "settings must lie beside carrel.toml" in missing.stderr
+    assert "kafka.properties: holds a secret" in refused.stderr
+    assert "CANARY" not in refused.stderr
+    assert done.returncode == 0, done.stderr
+    assert "settings/kafka.properties" in (tmp_path / "asked.context").read_text().split()
 
 
 def test_a_local_build_is_carrel_alone(tools, tmp_path):
@@ -264,7 +290,12 @@ def test_run_refuses_an_image_by_tag_and_default_accounts(tools, script, change,
     assert said in done.stderr
 
 
-def test_the_launchers_file_runs_the_job_as_a_module():
-    text = (HERE / "launch.py").read_text()
+def test_the_launchers_file_is_the_command_with_the_launchers_options(tmp_path):
+    ours = {**os.environ, "PYTHONPATH": str(ROOT), "CARREL_CONFIG": str(tmp_path / "none.toml")}
+    done = subprocess.run(
+        [sys.executable, HERE / "launch.py", "--sdk_location=container"],
+        env=ours, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
-    assert 'runpy.run_module("pipelines.stream", run_name="__main__", alter_sys=True)' in text
+    assert done.returncode == 2
+    assert "none.toml: cannot be read" in done.stderr

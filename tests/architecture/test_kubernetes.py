@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.command_words import faults
+
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "deploy" / "kubernetes"
 POOL = 50_000
@@ -234,8 +236,9 @@ def test_state_is_kept_recovers_and_can_be_restored():
 
 def options():
     (submit,) = SUBMIT["spec"]["template"]["spec"]["containers"]
-    assert submit["command"] == ["python", "-m", "pipelines.stream"]
-    return dict(one.removeprefix("--").partition("=")[::2] for one in submit["args"])
+    words = [*submit["command"], *submit["args"]]
+    assert faults(shlex.join(words[: words.index("--")])) == []
+    return dict(one.removeprefix("--").partition("=")[::2] for one in words[words.index("--") + 1 :])
 
 
 def test_the_submission_asks_for_what_recovery_needs_and_is_made_once():
@@ -247,9 +250,9 @@ def test_the_submission_asks_for_what_recovery_needs_and_is_made_once():
     assert asked["runner"] == "PortableRunner"
     assert asked["job_endpoint"] == f"{served['job-host']}:{served['job-port']}" == "localhost:8099"
     assert served["flink-master"] == "carrel-flink-rest:8081"
-    assert (asked["environment_type"], asked["environment_config"]) == ("EXTERNAL", f"localhost:{POOL}")
+    assert (asked["environment_type"], asked["environment_config"]) == ("EXTERNAL", f"127.0.0.1:{POOL}")
     assert int(asked["checkpointing_interval"]) >= 10_000
-    assert {"finish_bundle_before_checkpointing", "streaming"} <= set(asked)
+    assert asked["finish_bundle_before_checkpointing"] == ""
     assert int(asked["parallelism"]) == slots
     assert asked["max_parallelism"] == CLUSTER["flinkConfiguration"]["pipeline.max-parallelism"]
     assert server["restartPolicy"] == "Always"
