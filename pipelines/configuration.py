@@ -11,7 +11,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.counts_address import AddressError, CountsAddress, counts_address
+from pipelines.addresses import AddressError
+from pipelines.counts_address import CountsAddress, counts_address
 from pipelines.keyring_address import KeyringAddress, keyring_address
 from pipelines.letters_address import LettersAddress, LettersFile, letters_address
 from pipelines.work_address import WorkAddress, work_address

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Union
 
-from pipelines.counts_address import SCHEME, AddressError
+from pipelines.addresses import SCHEME, AddressError
 
 KeyringAddress = Union[Path, str]  # a path is a folder; a text is an address of Google Cloud
 

@@ -6,7 +6,7 @@ from typing import Callable, Dict, Mapping, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.counts_address import AddressError, postgresql_fault
+from pipelines.addresses import AddressError, postgresql_fault
 
 
 class LettersFile(BaseModel):

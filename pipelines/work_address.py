@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Callable, Union
 
-from pipelines.counts_address import POSTGRESQL, SCHEME, AddressError, postgresql_fault
+from pipelines.addresses import POSTGRESQL, SCHEME, AddressError, postgresql_fault
 
 WorkAddress = Union[Path, str]  # a path is a SQLite file; a text is an address of PostgreSQL
 
