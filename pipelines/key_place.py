@@ -6,9 +6,15 @@ Names of keys are `token-TENANT-YYYY-MM.key` and the like; `keyring.py` says whi
 from dataclasses import dataclass
 from typing import Optional, Protocol
 
+from pipelines.try_again import TryAgainError
+
 
 class KeyringError(ValueError):
     """The keyring cannot be used; the text names a key, never a byte of it."""
+
+
+class KeyringAwayError(KeyringError, TryAgainError):
+    """What keeps the keys does not answer now."""
 
 
 @dataclass(frozen=True)

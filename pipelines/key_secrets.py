@@ -31,7 +31,7 @@ from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, Tra
 from google.cloud.kms_v1 import CryptoKey, CryptoKeyVersion, KeyManagementServiceClient
 from google.cloud.secretmanager_v1 import Secret, SecretManagerServiceClient, SecretVersion
 
-from pipelines.key_place import KeptKey, KeyringError
+from pipelines.key_place import KeptKey, KeyringAwayError, KeyringError
 from pipelines.keyring_address import cloud_keyring
 
 SOFT_DELETE = 86_400  # seconds; the least that Cloud KMS allows
@@ -233,7 +233,7 @@ def _asked(name: str) -> Iterator[None]:
         raise KeyringError(message) from None
     except (ServiceUnavailable, DeadlineExceeded, RetryError, TransportError):
         message = f"{name}: Google Cloud does not answer; check the network and run again"
-        raise KeyringError(message) from None
+        raise KeyringAwayError(message) from None
     except (GoogleAPICallError, GoogleAuthError) as error:
         message = f"{name}: Google Cloud refused ({type(error).__name__}); check the keyring's project and key ring"
         raise KeyringError(message) from None

@@ -7,8 +7,9 @@
 Errors:
 
     ValueError
-    └── KeyringError         a key is missing, weak, shared or readable by others, or the place cannot be used
-        └── NoiseKeyGone     the noise key of a month was destroyed: its windows cannot be verified
+    └── KeyringError             a key is missing, weak, shared or readable by others, or the place cannot be used
+        ├── KeyringAwayError     the place does not answer now; the same command may do later
+        └── NoiseKeyGone         the noise key of a month was destroyed: its windows cannot be verified
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Optional
 
 from pipelines.key_folder import KeyFolder
-from pipelines.key_place import KeyPlace, KeyringError
+from pipelines.key_place import KeyPlace, KeyringAwayError, KeyringError
 from pipelines.keyring_address import CLOUD, KeyringAddress
 from transforms.privacy.tokens import MonthKey, WeakKeyError, check_key, subkey
 
@@ -165,6 +166,8 @@ class Keyring:
         if name not in seen:
             try:
                 secret = self._place.read(name)
+            except KeyringAwayError:
+                raise
             except KeyringError:
                 return b""  # what cannot be read is refused where it is needed
             if secret is None:

@@ -16,6 +16,7 @@ from pipelines.invocation import Invocation
 from pipelines.key_secrets import Connection, KeySecrets
 from pipelines.keyring import Keyring, KeyringError
 from pipelines.keys import KeyringAt
+from pipelines.try_again import TryAgainError
 from tests.support.google_keys import SCHEDULED, FakeKms, FakeSecretManager
 from tests.support.replaying import at, checkouts, deployment, edit, replayed, write
 
@@ -210,8 +211,25 @@ def test_a_refusal_is_one_line_that_quotes_nothing_of_the_cloud(cloud, error, sa
         ask()
 
     assert said in str(caught.value)
+    assert isinstance(caught.value, TryAgainError) == (said == "does not answer")
     assert "CANARY" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_is_not_taken_while_it_cannot_be_told_from_the_others(cloud):
+    for month in ("2026-03", "2026-04"):
+        Keyring(ADDRESS).token_key("lib", month, now_ms=5)
+    read = cloud.kms.decrypt
+
+    def answers_for_april_only(**given):
+        if "2026-04" not in given["request"]["name"]:
+            raise api.ServiceUnavailable("CANARY")
+        return read(**given)
+
+    cloud.kms.decrypt = answers_for_april_only
+
+    with pytest.raises(KeyringError, match="does not answer"):
+        Keyring(ADDRESS).token_key("lib", "2026-04", now_ms=5)
 
 
 def test_without_credentials_the_keyring_says_so(monkeypatch):
