@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build and push a deployment's image, and write its flex template; or build Carrel alone, for this machine.
+# Build and push a deployment's image of what is committed, and write its flex template; or build Carrel alone, for
+# this machine.
 #
 #   deploy/dataflow/build.sh DEPLOYMENT IMAGE TEMPLATE
 #   deploy/dataflow/build.sh --local
@@ -28,11 +29,13 @@ pinned() { # pinned NAME...: each of these variables names an image by its diges
   done
 }
 
-context=$(mktemp -d)
-trap 'rm -rf "$context"' EXIT
+context=$(mktemp -d) source=$(mktemp -d)
+trap 'rm -rf "$context" "$source"' EXIT
 
-prepare() { # prepare FILE...: a context of these, the wheel and its requirements
-  "$python" -m build --wheel --no-isolation --outdir "$context" "$root" >&2
+prepare() { # prepare FILE...: a context of these, the wheel of what is committed, and its requirements
+  # Built elsewhere: what an earlier build left in the checkout would go into the wheel.
+  git -C "$root" archive HEAD pyproject.toml setup.py README.md LICENSE pipelines schemas transforms | tar -x -C "$source"
+  "$python" -m build --wheel --no-isolation --outdir "$context" "$source" >&2
   cp "$here/Dockerfile" "$root/requirements/runtime.txt" "$@" "$context"
 }
 
