@@ -22,6 +22,7 @@ from pipelines.processes import child_ids, end_group, is_alive, started_at
 
 CHECKOUT = Path(__file__).parent.parent
 POM = CHECKOUT / "deploy" / "flink" / "pom.xml"
+LOOPBACK = POM.parent / "loopback"  # classes that stand before Beam's own: its README says why
 PORTS = ("rest", "rpc", "blob", "job", "artifact", "expansion", "pool")
 JAVA = 17
 _FOR = 90.0  # seconds in which all of it must answer
@@ -149,6 +150,7 @@ class FlinkCluster:
             (self.directory / name).mkdir(exist_ok=True)
         settings = {"directory": self.directory, "slots": self.slots, "backend": self.backend, **self.ports}
         (self.directory / "conf" / "flink-conf.yaml").write_text(_CONFIGURATION.format(**settings))
+        self._compile()
         try:
             self.start_job_manager()
             for number in range(1, task_managers + 1):
@@ -197,7 +199,20 @@ class FlinkCluster:
 
     def _java(self, name: str, *words: str) -> None:
         own = ["-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={self.directory}/work"]
-        self._run(name, ["java", *_OPENS, *_LOG, *own, "-cp", f"{self.jars}/*", *words])
+        path = f"{self.directory}/classes:{self.jars}/*"  # ours first
+        self._run(name, ["java", *_OPENS, *_LOG, *own, "-cp", path, *words])
+
+    def _compile(self) -> None:
+        words = [
+            "-d",
+            f"{self.directory}/classes",
+            "-cp",
+            f"{self.jars}/*",
+            *map(str, sorted(LOOPBACK.rglob("*.java"))),
+        ]
+        if subprocess.run(["javac", *words], capture_output=True, check=False).returncode:  # noqa: S603, S607 - need_java
+            message = "flink: deploy/flink/loopback cannot be compiled; do its classes fit deploy/flink/pom.xml?"
+            raise FlinkError(message)
 
     def _run(self, name: str, command: Sequence[str]) -> None:
         with (self.directory / "log" / f"{name}.log").open("ab") as log:
@@ -275,14 +290,16 @@ class FlinkCluster:
 
 def need_java() -> None:
     """Raise FlinkError unless the Java on the path is the one that this Flink runs on."""
-    said = ""
-    if found := shutil.which("java"):
-        said = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
-    version = re.search(r'version "(\d+)', said)
-    if version is None or int(version[1]) != JAVA:
-        there = "there is none on the path" if version is None else f"the one on the path is {version[1]}"
-        message = f"flink: need Java {JAVA}, {there}; put it first in PATH"
-        raise FlinkError(message)
+    for tool, asked, form in (("java", "-version", r'version "(\d+)'), ("javac", "-version", r"javac (\d+)")):
+        said = ""
+        if found := shutil.which(tool):
+            done = subprocess.run([found, asked], capture_output=True, text=True, check=False)  # noqa: S603
+            said = done.stdout + done.stderr
+        version = re.search(form, said)
+        if version is None or int(version[1]) != JAVA:
+            there = f"no {tool} is on the path" if version is None else f"the {tool} on the path is {version[1]}"
+            message = f"flink: need a JDK {JAVA}, {there}; put it first in PATH"
+            raise FlinkError(message)
 
 
 def _is_free(port: int) -> bool:
