@@ -80,16 +80,28 @@ class KeyLife:
         crash_point("keys-destroyed")
         return ended
 
-    def shred(self, purpose: str, month: str) -> None:
-        """Destroy a month's key now: open windows become void for good, published ones unverifiable."""
+    def shred(self, purpose: str, month: str) -> Optional[list[WindowKey]]:
+        """Destroy a month's key now: open windows become void for good, published ones unverifiable.
+
+        A token key that is lost while windows wait for it is given up the same way.
+
+        Returns:
+          The windows that are void with it; None when there was no such key, and nothing was done.
+        """
         keyring = Keyring(self.deployment.keyring)
-        if purpose == "token" or self.policy.noise_scale:
-            self.give_up(month, "key shredded by hand")
+        is_there = any(key.month == month for key in self._keys(keyring, purpose))
+        is_missed = purpose == "token" and any(key.month == month for key in self.store.windows(OPEN))
+        if not is_there and not is_missed:
+            return None
+        windows: list[WindowKey] = []
+        if purpose == "token" or self.policy.noise_scale is not None:
+            windows, _ = self.give_up(month, "key shredded by hand")
         if purpose == "token":
             keyring.destroy_token_key(self.deployment.tenant, month)
         else:
             keyring.destroy_noise_key(self.deployment.tenant, month)
         self.counts.record_receipt(self.deployment.tenant, purpose, month, "by hand", self._day)
+        return windows
 
     def first_deadline(self, months: Collection[str]) -> Optional[int]:
         """When the first token key of these months is destroyed at the latest (ms UTC); None without any."""

@@ -10,11 +10,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from released import ledger, released
 from replaying import at, checkouts, deployment, edit, keys, killed, replayed, windows, write
 
+from pipelines.commands import keys as keys_commands
 from pipelines.configuration import capabilities, load
 from pipelines.counts_opening import open_counts
+from pipelines.invocation import Invocation
 from pipelines.key_life import KeyLife
 from pipelines.keyring import Keyring, KeyringError
 from pipelines.work_store import WorkStore
+from pipelines.work_values import OPEN
 from schemas.policy_compiler import compile_policy
 
 MARCH = "circ_branch_material_month 2026-03-01"
@@ -272,13 +275,26 @@ def test_windows_that_wait_for_a_missing_key_stop_the_run_until_they_are_given_u
 
     with pytest.raises(KeyringError, match=r"token key of 2026-01 is missing.* keys shred --purpose token") as refused:
         replayed(library)
-    with WorkStore(library / "work.db") as work, open_counts(library / "counts.db") as counts:
-        life(library, work, counts, "2026-06-01").shred("token", "2026-01")
+    keys_commands.shred(Invocation(library / "carrel.toml", at("2026-06-01")), "2026-01", "token", yes=True)
     replayed(library)
 
     assert "\n" not in str(refused.value)
+    assert ("token", "2026-01", "by hand") in receipts(library)
     assert states(library)["circ_branch_material_month 2026-01-01"] == "void"
     assert circulation(library) == []
+
+
+def test_the_windows_of_a_table_that_left_the_policy_are_named_void_when_their_key_is_shredded(library):
+    write(archive(library), checkouts("2026-03-01", 20, of=10))
+    replayed(library, now="2026-03-21")
+    with WorkStore(library / "work.db") as work:
+        waiting = {f"{key.table} {key.start}" for key in work.windows(OPEN)}
+    edit(library / "policy.toml", 'name = "circ_branch_material_month"', 'name = "circ_by_material_month"')
+
+    keys_commands.shred(Invocation(library / "carrel.toml", at("2026-03-21")), "2026-03", "token", yes=True)
+
+    assert MARCH in waiting
+    assert {name for name, state in states(library).items() if state == "void"} >= waiting
 
 
 def test_a_destruction_that_was_cut_short_is_finished_by_the_next_run(library):
