@@ -156,8 +156,8 @@ class KafkaReader(UnboundedReader):
     def advance(self) -> bool:
         """Take what is there, within a small moment."""
         self._watermark = self._clock  # all that was told before has been handed on
-        read_at = now()
         batch = self._bus.poll(LIMITS)
+        read_at = now()  # a machine that was asleep meanwhile must not find its messages ahead of its clock
         if batch is not None:
             self._positions |= {position.part: position for position in batch.positions}
             self._proofs |= batch.proven
