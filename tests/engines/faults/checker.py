@@ -5,99 +5,38 @@ I2  every number of every window that is due equals the oracle's.
 I3  at no instant that was looked at was there any number that is not the final one, or a window before its time.
 I4  positions never go back, and end where the broker's log ends.
 I7  no patron, act or title stands in anything that the run has written, but sealed.
+I5  what is read again changes no number, no letter and no entry of the ledger, and falls into as many classes.
+I6  a replay of the messages publishes the same bytes.
+I8  a process does not grow: its memory, descriptors and threads over the last half of a long run.
 I9  each start after a kill took hold in time.
 I10 nothing is published for fewer than k patrons, at no instant.
 """
 
+import hashlib
 import json
 import sqlite3
+import statistics
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping, Optional
+from typing import Any, Iterable, Iterator, Optional
+
+from tests.engines.faults.truth import Numbers, Truth
 
 CANARY = b"canary"
 RECOVERY = 60.0  # seconds; a machine under load is slow, not wrong
-Numbers = dict[tuple[str, str], Optional[int]]
+GROWTH = {"rss": 24 << 20, "descriptors": 8, "threads": 8}  # an hour, of a line through the last half of a run
 
 
-class Truth:
-    """What must come out of the messages of an oracle file."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open() as lines:
-            self.head = json.loads(next(lines))
-            self.messages = [json.loads(line) for line in lines]
-        self.rejected: Counter[str] = Counter()
-        self.letters: set[tuple[str, int, str]] = set()
-        self.late: Counter[str] = Counter()
-        self.filtered = 0
-        self.stored: Counter[str] = Counter()
-        self._acts: dict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
-        self._erased: dict[tuple[str, str], set[str]] = defaultdict(set)
-        self._read()
-
-    def _read(self) -> None:
-        clocks: dict[str, int] = {}
-        for message in self.messages:
-            part, stamp = message["part"], message["stamp"]
-            self.stored[part] += 1
-            if message.get("reason") != "clock":
-                stamp = clocks[part] = max(stamp, clocks.get(part, 0))
-            match message["what"]:
-                case "poison":
-                    self.rejected[message["reason"]] += 1
-                    self.letters.add((message["payload"], stamp, part.rpartition("/")[0]))
-                case "filtered":
-                    self.filtered += 1
-                case "erase":
-                    self._erase(message["patron"], stamp)
-                case _:
-                    self._act(message, stamp)
-
-    def _act(self, message: Mapping[str, Any], arrived: int) -> None:
-        table = message["table"]
-        for start, _, begins, ends in self.head["windows"]:
-            if begins <= message["occurred"] < ends:
-                if arrived >= ends + self.head["tables"][table]["horizon"]:
-                    self.late[table] += 1
-                    return
-                rows = self._acts[table, start]
-                order = (arrived, message["retract"])
-                if message["id"] not in rows or order >= rows[message["id"]][0]:
-                    rows[message["id"]] = (order, message)
-
-    def _erase(self, patron: str, arrived: int) -> None:
-        for table, about in self.head["tables"].items():
-            for start, _, begins, ends in self.head["windows"]:
-                if begins <= arrived < ends + about["horizon"]:
-                    self._erased[table, start].add(patron)
-
-    def standing(self, table: str, start: str) -> list[Mapping[str, Any]]:
-        """The acts of a window that stand, those of erased patrons too."""
-        return [message for _, message in self._acts[table, start].values() if not message["retract"]]
-
-    def numbers(self, table: str, start: str) -> Numbers:
-        """(cell, measure) -> number, of every cell that anybody is in; None where it must be withheld."""
-        cells: dict[str, Counter[str]] = defaultdict(Counter)
-        for message in self.standing(table, start):
-            if message["patron"] not in self._erased[table, start]:
-                cell = json.dumps(message["cell"], sort_keys=True, separators=(",", ":"))
-                cells[cell][message["patron"]] += 1
-        about, found = self.head["tables"][table], {}
-        for cell, people in cells.items():
-            clipped = sum(min(acts, about["clip"]) for acts in people.values())
-            of = {"acts": clipped, "patrons": len(people)}
-            for measure in about["measures"]:
-                found[cell, measure] = of[measure] if len(people) >= self.head["k"] else None
-        return found
-
-
-def faults(folder: Path, oracle: Path, observed: Path) -> list[str]:
+def faults(
+    folder: Path, oracle: Path, observed: Path, *, elsewhere: Optional[Path] = None, replayed: Optional[Path] = None
+) -> list[str]:
     """What is wrong, one line each; nothing when all holds.
 
     Args:
       folder: the deployment, with all that the run has written: `counts.db`, `dead-letters`, stores, log.
       observed: JSON lines of what was seen while it ran: `{"see": ..., ...}`.
+      elsewhere: another folder that it has written to: a server's.
+      replayed: a deployment in which the same messages were replayed.
     """
     truth = Truth(oracle)
     with observed.open() as lines:
@@ -110,7 +49,11 @@ def faults(folder: Path, oracle: Path, observed: Path) -> list[str]:
         *_standing(truth, seen),
         *_positions(truth, seen),
         *_letters(truth, folder),
+        *_again(seen),
+        *(() if replayed is None else _replay(folder, replayed)),
         *_canaries(folder),
+        *(() if elsewhere is None else _canaries(elsewhere)),
+        *_growth(seen),
         *_recovery(seen),
     ]
 
@@ -118,10 +61,23 @@ def faults(folder: Path, oracle: Path, observed: Path) -> list[str]:
 def rows_of(folder: Path) -> list[list[Any]]:
     """All released numbers: table, window start, cell, measure, value, status."""
     query = "SELECT table_name, window_start, cell, measure, value, status FROM released_counts ORDER BY 1, 2, 3, 4"
-    return [list(row) for row in _asked(folder, query)]
+    return [list(row) for row in asked(folder, query)]
 
 
-def _asked(folder: Path, query: str) -> list[tuple[Any, ...]]:
+def state_of(folder: Path) -> dict[str, list[str]]:
+    """What a run has let out: numbers, entries of the ledger, letters. One hash each, sorted."""
+    things: dict[str, Iterable[object]] = {
+        "numbers": asked(folder, "SELECT * FROM released_counts"),
+        "entries": asked(folder, "SELECT * FROM release_ledger"),
+        "letters": [line for file in (folder / "dead-letters").glob("*.jsonl") for line in file.open()],
+    }
+    return {
+        name: sorted(hashlib.sha256(repr(one).encode()).hexdigest()[:16] for one in of) for name, of in things.items()
+    }
+
+
+def asked(folder: Path, query: str) -> list[tuple[Any, ...]]:
+    """All rows of a query to the counts of a deployment."""
     database = sqlite3.connect(f"file:{folder / 'counts.db'}?mode=ro", uri=True, timeout=30)
     try:
         return database.execute(query).fetchall()
@@ -140,10 +96,11 @@ def _numbers(truth: Truth, rows: Iterable[list[Any]], when: str) -> Iterator[str
         windows[table, start][cell, measure] = value
     for (table, start), numbers in sorted(windows.items()):
         wanted = truth.numbers(table, start)
-        wrong = [place for place in wanted | numbers if wanted.get(place) != numbers.get(place)]
-        if missing := [place for place in wanted if place not in numbers]:
+        if missing := wanted.keys() - numbers.keys():
             yield f"I2 {when}: {table} {start} lacks {len(missing)} numbers"
-        if wrong:
+        if strange := numbers.keys() - wanted.keys():
+            yield f"I2 {when}: {table} {start} has {len(strange)} numbers of no cell that there is"
+        if wrong := [place for place in wanted.keys() & numbers.keys() if wanted[place] != numbers[place]]:
             yield f"I2 {when}: {table} {start} has {len(wrong)} wrong numbers of {len(numbers)}"
         if any(value is not None and value < truth.head["k"] for value in numbers.values()):
             yield f"I10 {when}: {table} {start} publishes fewer than k"
@@ -151,7 +108,7 @@ def _numbers(truth: Truth, rows: Iterable[list[Any]], when: str) -> Iterator[str
 
 def _ledger(truth: Truth, folder: Path) -> Iterator[str]:
     query = "SELECT table_name, window_start, state, completeness FROM release_ledger"
-    entries = {(table, start): (state, done) for table, start, state, done in _asked(folder, query)}
+    entries = {(table, start): (state, done) for table, start, state, done in asked(folder, query)}
     for table in truth.head["tables"]:
         for start, *_ in truth.head["windows"]:
             if entries.get((table, start)) != ("sealed", "complete"):
@@ -173,7 +130,10 @@ def _instants(truth: Truth, seen: list[dict[str, Any]]) -> Iterator[str]:
 
 def _conservation(truth: Truth, seen: list[dict[str, Any]]) -> Iterator[str]:
     """I1: each message once, in one class."""
-    totals = next(one["totals"] for one in reversed(seen) if one["see"] == "totals")
+    totals = Counter(next(one["totals"] for one in reversed(seen) if one["see"] == "totals"))
+    for one in seen:
+        if one["see"] == "again":
+            totals.subtract(_difference(one))
     wanted: dict[str, int] = {"messages": len(truth.messages)}
     wanted["decoded"] = len(truth.messages) - truth.rejected.total()
     wanted |= {f"rejected/{reason}": amount for reason, amount in truth.rejected.items()}
@@ -186,6 +146,54 @@ def _conservation(truth: Truth, seen: list[dict[str, Any]]) -> Iterator[str]:
     for name in sorted(wanted | found):
         if wanted.get(name, 0) != found.get(name, 0):
             yield f"I1: {name} is {found.get(name, 0)}, not {wanted.get(name, 0)}"
+
+
+def _difference(again: dict[str, Any]) -> Counter[str]:
+    """How many messages of each class were read again."""
+    found = Counter(again["second"]["totals"])
+    found.subtract(again["first"]["totals"])
+    return found
+
+
+def _again(seen: list[dict[str, Any]]) -> Iterator[str]:
+    """I5: what came of the first reading stands; meanwhile only windows may have been released."""
+    for one in seen:
+        if one["see"] == "again":
+            first, second = one["first"]["state"], one["second"]["state"]
+            for name in first:
+                if Counter(first[name]) - Counter(second[name]):
+                    yield f"I5: {name} have changed by reading again"
+            if first["letters"] != second["letters"]:
+                yield f"I5: {len(first['letters'])} letters have become {len(second['letters'])} by reading again"
+            found = _difference(one)
+            refused = sum(amount for name, amount in found.items() if name.startswith("rejected/"))
+            if found["messages"] != found["decoded"] + refused:
+                yield f"I5: of {found['messages']} messages read again {found['decoded']} were decoded, {refused} not"
+
+
+def _replay(folder: Path, replayed: Path) -> Iterator[str]:
+    """I6: of the windows that live has released. A replay has released later ones too, by its operator's word."""
+    query = "SELECT * FROM released_counts ORDER BY table_name, window_start, cell, measure"
+    live, twin = asked(folder, query), asked(replayed, query)
+    if live != twin:
+        yield f"I6: a replay publishes other bytes: {len(set(live) ^ set(twin))} rows differ of {len(live)}"
+
+
+def _growth(seen: list[dict[str, Any]]) -> Iterator[str]:
+    """I8."""
+    for name, slope in growth(seen).items():
+        if slope > GROWTH[name]:
+            yield f"I8: {name} grows by {slope:.0f} an hour"
+
+
+def growth(seen: Iterable[dict[str, Any]]) -> dict[str, float]:
+    """How much a process grows in an hour, by a line through the last half of what was seen of it."""
+    sizes = [one for one in seen if one["see"] == "size"]
+    last = sizes[len(sizes) // 2 :]
+    if len(last) < 2:
+        return {}
+    hours = [one["at"] / 3_600 for one in last]
+    return {name: statistics.linear_regression(hours, [one[name] for one in last]).slope for name in GROWTH}
 
 
 def _standing(truth: Truth, seen: list[dict[str, Any]]) -> Iterator[str]:
@@ -206,6 +214,8 @@ def _positions(truth: Truth, seen: list[dict[str, Any]]) -> Iterator[str]:
                 if at < before.get(part, 0):
                     yield f"I4: {part} went back"
                 before[part] = at
+        if one["see"] == "put back":
+            before = dict(one["at"])
         if one["see"] == "ends":
             for part, end in sorted(one["at"].items()):
                 if before.get(part, 0) not in (end - 1, end):  # the last one is the marker of a transaction
@@ -229,8 +239,15 @@ def _letters(truth: Truth, folder: Path) -> Iterator[str]:
 def _canaries(folder: Path) -> Iterator[str]:
     """I7."""
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and CANARY in file.read_bytes():
+        if file.is_file() and CANARY in _bytes(file):
             yield f"I7: {file.relative_to(folder)} holds data of a patron in clear"
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:  # a server removes what it no longer needs
+        return b""
 
 
 def _recovery(seen: list[dict[str, Any]]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 Its wall clock is a file, so that two months take a minute: the harness moves it as time would.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -10,16 +11,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import kafka_bus, publication
+from pipelines import kafka_bus, publication, work_postgres
 from pipelines import live as live_module
 from pipelines.bus import Limits
 from pipelines.configuration import capabilities, load
 from pipelines.journal import Journal
 from pipelines.library_logs import hush_libraries
 from pipelines.live import live
+from pipelines.replay import Request, replay
 from pipelines.work_values import HeldByAnotherError, ServerAwayError
 from schemas.policy_compiler import compile_policy
-from tests.engines.faults import mutations
+from tests.engines.faults import full_disk, mutations
 from tests.engines.faults.seen import see
 
 
@@ -34,6 +36,7 @@ class Given:
       mutation: name of a fault of `mutations`; empty for the product as it is.
       messages: most messages of a batch.
       idle: seconds between two looks whether a partition has ended.
+      full: file that says, while it is there, that the disk has no room.
     """
 
     folder: Path
@@ -44,6 +47,7 @@ class Given:
     mutation: str = ""
     messages: int = 50_000
     idle: float = 1.0
+    full: Path = Path("full")
 
 
 def run(given: Given) -> None:
@@ -55,8 +59,10 @@ def run(given: Given) -> None:
         os.environ["CARREL_CRASH_AT"] = given.crash_at
     _tells_what_it_merges(given.observed)
     kafka_bus._IDLE = given.idle
+    work_postgres._PATIENCE = "2s"
     live_module.purge_letters = lambda *_: None  # two months pass: the checker wants to see the letters of all
     mutations.ALL[given.mutation]()
+    full_disk.heed(given.full, given.folder)
     with given.journal.open("a") as stream:
         journal = Journal(stream)
         hush_libraries(journal)
@@ -69,9 +75,18 @@ def run(given: Given) -> None:
             )  # fmt: skip
         except (HeldByAnotherError, ServerAwayError):
             sys.exit(75)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             stream.write(f"{error}\n")
             sys.exit(2)
+
+
+def run_replay(folder: Path, archive: Path, now: int) -> None:
+    """Replay an archive that is complete through March."""
+    with (folder / "journal.jsonl").open("a") as stream:
+        hush_libraries(Journal(stream))
+        deployment = load(folder / "carrel.toml")
+        policy = compile_policy(deployment.policy_text, capabilities(deployment))
+        replay(deployment, policy, Request(paths=(archive,), complete_through="2026-03-31"), now=now)
 
 
 def _tells_what_it_merges(observed: Path) -> None:
@@ -81,7 +96,8 @@ def _tells_what_it_merges(observed: Path) -> None:
     def spied(job, store, lane, due):  # type: ignore[no-untyped-def]
         released, sizes = product(job, store, lane, due)
         for key, (_, stand) in sizes.items():
-            see(observed, "merged", table=key.table, start=key.start, stand=stand)
+            with contextlib.suppress(OSError):  # where the disk is full
+                see(observed, "merged", table=key.table, start=key.start, stand=stand)
         return released, sizes
 
     publication.release_windows = spied

@@ -1,11 +1,13 @@
 """Faults that the checker must see, put into a forked instance only: each breaks one promise of the product."""
 
+import contextlib
 import fcntl
 import itertools
 import time
 from dataclasses import replace
 from typing import Any, Callable, Mapping
 
+from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.live import Live
 from pipelines.work_transaction import Transaction
 from transforms.decode import Decoded, Decoder
@@ -46,9 +48,32 @@ def _acts_named_by_position() -> None:
     Decoder.decode = decode  # type: ignore[method-assign]
 
 
+def _every_letter_is_new() -> None:
+    """What was refused before makes a second letter."""
+    product = Transaction._change
+
+    def change(self: Transaction, statement: str, *values: object) -> int:
+        return product(self, statement, *values) or statement.startswith("INSERT INTO seen_rejects")
+
+    Transaction._change = change  # type: ignore[method-assign]
+
+
+def _full_disk_not_heard() -> None:
+    """Letters that could not be written are taken for written."""
+    product = DeadLetterDirectory._put
+
+    def put(self: DeadLetterDirectory, name: str, content: bytes) -> None:
+        with contextlib.suppress(OSError):
+            product(self, name, content)
+
+    DeadLetterDirectory._put = put  # type: ignore[method-assign]
+
+
 ALL: Mapping[str, Callable[[], None]] = {
     "": _none,
     "position before commit": _position_before_commit,
     "no fencing": _no_fencing,
     "acts named by position": _acts_named_by_position,
+    "every letter is new": _every_letter_is_new,
+    "full disk not heard": _full_disk_not_heard,
 }

@@ -9,16 +9,30 @@ import json
 import random
 import zoneinfo
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 HOUR, DAY = 3_600_000, 86_400_000
 NEW_YORK = zoneinfo.ZoneInfo("America/New_York")
 K = 11
+BRANCHES = [f"B{number:02}" for number in range(1, 13)]
+MATERIALS = "book large-print audiobook dvd music magazine ebook eaudio game equipment kit map other"
+CAMPAIGNS = "newsletter reading-challenge event-invitation fundraising welcome survey other"
+RESPONSES = "sent opened clicked responded declined unsubscribed other"
+# A window has a number for each of its cells, whether somebody is in it or not: that nobody is must not be seen.
 TABLES: Mapping[str, Any] = {
-    "circ_branch_material_month": {"clip": 10, "horizon": 2 * DAY, "measures": ["acts", "patrons"]},
-    "registrations_month": {"clip": 1, "horizon": 7 * DAY, "measures": ["patrons"]},
-    "engagement_month": {"clip": 5, "horizon": 7 * DAY, "measures": ["patrons"]},
-}
+    "circ_branch_material_month": {
+        "clip": 10, "horizon": 2 * DAY, "measures": ["acts", "patrons"],
+        "cells": {"branch": BRANCHES, "material": MATERIALS.split()},
+    },
+    "registrations_month": {
+        "clip": 1, "horizon": 7 * DAY, "measures": ["patrons"],
+        "cells": {"change": ["expired", "new", "renewed"], "home_branch": [*BRANCHES, "other"]},
+    },
+    "engagement_month": {
+        "clip": 5, "horizon": 7 * DAY, "measures": ["patrons"],
+        "cells": {"campaign_type": CAMPAIGNS.split(), "response": RESPONSES.split()},
+    },
+}  # fmt: skip
 MONTHS = ("2026-02-01", "2026-03-01", "2026-04-01")
 FAR_AHEAD = 1_893_456_000_000  # 2030: a stamp that no reader's clock can have reached
 
@@ -47,7 +61,7 @@ def some_messages(seed: int, parts: Sequence[str], amount: int = 700) -> list[Me
     for number in range(amount):
         occurred = rng.randrange(BEGIN, END)
         delay = rng.choice([0, 0, 0, 0, 0, HOUR, DAY, 3 * DAY, 9 * DAY if number % 5 == 0 else 0])
-        one = _an_act(rng, f"{seed}-{number}", occurred)
+        one = an_act(rng, f"{seed}-{number}", occurred)
         found.append(_sent(one, occurred + delay))
         if number % 40 == 0:
             copies = rng.randrange(1, 51) if number % 200 == 0 else rng.randrange(1, 4)
@@ -81,6 +95,17 @@ def in_portions(messages: Sequence[Message], portions: int, seed: int) -> list[l
     return found
 
 
+def effective(messages: Iterable[Message]) -> Iterator[tuple[Message, int]]:
+    """Each message with its arrival, ms UTC: the latest stamp of its partition so far, of those that are believed."""
+    clocks: dict[str, int] = {}
+    for message in messages:
+        if message.get("reason") == "clock":
+            yield message, message["stamp"]
+        else:
+            clocks[message["part"]] = max(message["stamp"], clocks.get(message["part"], 0))
+            yield message, clocks[message["part"]]
+
+
 def write(path: Path, seed: int, portions: Sequence[Sequence[Message]]) -> None:
     """Write the oracle file; on disk before anything is published."""
     head = {"seed": seed, "k": K, "tables": TABLES, "windows": WINDOWS}
@@ -95,7 +120,8 @@ def _sent(message: Message, stamp: int) -> Message:
     return message | {"stamp": stamp, "sorted": stamp, "payload": json.dumps(message["event"])}
 
 
-def _an_act(rng: random.Random, name: str, occurred: int) -> Message:
+def an_act(rng: random.Random, name: str, occurred: int) -> Message:
+    """An act, of staff at times, at a moment (ms UTC)."""
     patron = f"canary-patron-{rng.randrange(45)}"
     staff = rng.random() < 0.03
     event: dict[str, Any] = {"event_id": f"canary-act-{name}", "occurred_at": occurred, "patron_ref": patron}
@@ -136,7 +162,7 @@ def _an_erasure(rng: random.Random, name: str, occurred: int) -> Message:
 
 
 def _poison(rng: random.Random, name: str, occurred: int) -> Message:
-    sound = _an_act(rng, f"poison-{name}", occurred)["event"] | {"patron_kind": "patron"}
+    sound = an_act(rng, f"poison-{name}", occurred)["event"] | {"patron_kind": "patron"}
     stamp = occurred + HOUR
     reason = rng.choice(["not_json", "disallowed_field", "unknown_branch", "future", "clock", "bad_time"])
     payload = json.dumps(sound)

@@ -1,30 +1,27 @@
 """One seed: a library that publishes, a `carrel live` that reads and is harmed, and what was seen."""
 
-import contextlib
-import json
+import itertools
 import multiprocessing
-import shutil
 import signal
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Callable, Optional, Sequence
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from tests.engines.faults import instance, oracle
-from tests.engines.faults.checker import rows_of
+from tests.engines.faults import instance, library, oracle
+from tests.engines.faults.checker import asked, rows_of
 from tests.engines.faults.command import Command
 from tests.engines.faults.plan import Plan
 from tests.engines.faults.seen import see
 from tests.engines.faults.tcp_proxy import TcpProxy
+from tests.engines.faults.work_tables import Row, WorkTables
 from tests.support.kafka_server import KafkaServer
-from tests.support.replaying import edit
+from tests.support.postgres_server import PostgresServer
 
-SOURCE = "carrel-event"
 MINUTE = 60_000
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.engines.faults.warm"])
@@ -38,6 +35,11 @@ class World:
       broker: running.
       door: the proxy between the instances and the broker, and its address.
       template: a deployment to copy, its secrets beside it.
+      server: holds the work store; None where that is a file.
+
+    Attributes:
+      published: how many messages were; published_at: at what time the last ones.
+      stood: the rows of the positions before those.
     """
 
     plan: Plan
@@ -49,39 +51,32 @@ class World:
     mutation: str = ""
     running: "Optional[BaseProcess | Command]" = None
     twin: "Optional[BaseProcess | Command]" = None
+    server: Optional[PostgresServer] = None
     published: int = 0
+    published_at: int = oracle.BEGIN
+    stood: Sequence[Row] = ()
     before: int = 0
     kills: int = 0
     started: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.folder = self.home / "library"
-        self.oracle, self.observed, self.clock = (
-            self.home / name for name in ("oracle.jsonl", "observed.jsonl", "clock")
+        self.oracle, self.observed, self.clock, self.full = (
+            self.home / name for name in ("oracle.jsonl", "observed.jsonl", "clock", "full")
         )
-        self.journal = self.folder / "journal.jsonl"
         self.home.mkdir(parents=True)
-        shutil.copytree(self.template, self.folder)
-        shutil.copytree(self.template.with_name(f"{self.template.name}-secrets"), self.home / "library-secrets")
+        self.folder = library.made(self.template, self.home, "library")
+        self.journal = self.folder / "journal.jsonl"
         names = [f"{self.home.name}-{number}" for number in range(self.plan.topics)]
         held = [f"{self.home.name}-held"] if self.plan.is_command else []
-        for name in (*names, *held):
-            self.broker.make_topic(
-                name, self.plan.partitions, **{
-                    "message.timestamp.type": "CreateTime", "retention.ms": -1,
-                    "message.timestamp.after.max.ms": 1 << 62, "message.timestamp.before.max.ms": 1 << 62,
-                },
-            )  # fmt: skip
+        library.make_topics(self.broker, (*names, *held), self.plan.partitions)
         self.parts = [f"{name}/{number}" for name in names for number in range(self.plan.partitions)]
-        (self.folder / "kafka.properties").write_text(f"bootstrap.servers={self.address}\n")
-        toml = self.folder / "carrel.toml"
-        edit(toml, "../template-secrets/", "../library-secrets/")
-        bus = f'bus = {{ kind = "kafka", topics = {json.dumps([*names, *held])}, settings = "kafka.properties" }}\n'
-        since = 'complete_from = "2026-02-01"\n'
-        edit(toml, f'adapter = "{SOURCE}"\n', f'adapter = "{SOURCE}"\n{bus}{since}')
-        self.clock.write_text(str(oracle.BEGIN))
+        self.database = None if self.server is None else self.server.make_database()
+        where = None if self.server is None else self.server.address(str(self.database))
+        library.let_read(self.folder, (*names, *held), self.address, where)
+        self.work = WorkTables(self.folder / "work.db" if where is None else where)
+        self.clock.write_text(str(self.published_at))
 
-    def live_through(self, strike: "Callable[[World, str, object], None]") -> None:
+    def live_through(self, strike: "Callable[[World, str, Any], None]") -> None:
         """Publish portion by portion, harmed after each; then all that is due is published."""
         portions = oracle.in_portions(
             oracle.some_messages(self.plan.seed, self.parts), len(self.plan.harms), self.plan.seed
@@ -104,6 +99,17 @@ class World:
         if held is not None:
             held.abort_transaction(60)
         self.finish()
+        if self.plan.is_replayed:
+            self.replay(itertools.chain.from_iterable(portions))
+
+    def replay(self, messages: Iterable[oracle.Message]) -> None:
+        """Replay what the bus delivered in a library that has seen nothing yet."""
+        twin, archive = library.made(self.template, self.home, "replayed"), self.home / "archive.kcat"
+        library.write_archive(archive, messages)
+        process = FORKS.Process(target=instance.run_replay, args=(twin, archive, oracle.OVER), daemon=True)
+        process.start()
+        process.join(120)
+        assert process.exitcode == 0, f"the replay ended with {process.exitcode}"
 
     def transactional(self, name: str) -> Producer:
         producer = Producer(
@@ -118,9 +124,8 @@ class World:
     def publish(self, producer: Producer, portion: Sequence[oracle.Message]) -> None:
         """In one transaction: its messages are there, and it is later, at one and the same moment for a reader."""
         later = max(message["sorted"] for message in portion)
-        if self.now() < oracle.GONE <= later and not self.plan.is_command:
-            self.settle()
-            wait_for(lambda: self.sealed() >= len(oracle.TABLES))
+        self.seal_before(later)
+        self.stood = self.work.rows("SELECT * FROM positions")
         producer.begin_transaction()
         for message in portion:
             topic, _, number = message["part"].rpartition("/")
@@ -129,8 +134,15 @@ class World:
             producer.poll(0)
         producer.flush(60)
         self.published += len(portion)
+        self.published_at = later
         self.set_clock(later)
         producer.commit_transaction(60)
+
+    def seal_before(self, later: int) -> None:
+        """A window is to be sealed before its key's last day has come, whatever has died meanwhile."""
+        if self.now() < oracle.GONE <= later and not self.plan.is_command:
+            self.settle()
+            wait_for(lambda: self.sealed() >= len(oracle.TABLES))
 
     def set_clock(self, now: int) -> None:
         fresh = self.clock.with_suffix(".new")
@@ -147,7 +159,7 @@ class World:
             return Command(self.folder / "carrel.toml", self.journal, crash_at)
         given = instance.Given(
             self.folder, self.clock, self.observed, self.journal, crash_at, self.mutation, self.plan.messages,
-            self.plan.idle,
+            self.plan.idle, self.full,
         )  # fmt: skip
         process = FORKS.Process(target=instance.run, args=(given,), daemon=True)
         process.start()
@@ -183,6 +195,8 @@ class World:
             if process is not None:
                 process.kill()
                 process.join(30)
+        if self.server is not None:
+            self.server.drop_database(str(self.database))
 
     def finish(self) -> None:
         """Until every window is sealed and every partition read to its end."""
@@ -191,26 +205,30 @@ class World:
         self.stop()
         self.look()
         see(self.observed, "ends", at=self.ends())
-        see(self.observed, "totals", totals=dict(_asked(self.folder / "work.db", _TOTALS)))
+        see(self.observed, "totals", totals=self.totals())
 
     def _is_over(self) -> bool:
         assert self.running is not None
         assert self.running.exitcode is None, self.journal.read_text()[-500:]
-        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self._is_read()
+        return self.sealed() >= len(oracle.TABLES) * len(oracle.WINDOWS) and self.is_read()
 
-    def _is_read(self) -> bool:
+    def is_read(self) -> bool:
         """What may be left is the marker that ends a partition's last transaction: it holds no message."""
         at = self.positions()
         return all(at.get(part, 0) >= end - 1 for part, end in self.ends().items())
 
     def sealed(self) -> int:
         """How many windows of the oracle's are."""
-        asked = "SELECT window_start FROM release_ledger WHERE state = 'sealed'"
-        return sum(start < oracle.MONTHS[-1] for (start,) in _asked(self.folder / "counts.db", asked))
+        found = asked(self.folder, "SELECT window_start FROM release_ledger WHERE state = 'sealed'")
+        return sum(start < oracle.MONTHS[-1] for (start,) in found)
 
     def read(self) -> int:
         """How many messages were."""
-        return int(dict(_asked(self.folder / "work.db", _TOTALS)).get("messages", 0))
+        return self.totals().get("messages", 0)
+
+    def totals(self) -> dict[str, int]:
+        """How many messages fell into each class."""
+        return {name: int(amount) for name, amount in self.work.rows(_TOTALS)}
 
     def stop(self) -> None:
         """As an operator does: it ends in order."""
@@ -225,10 +243,8 @@ class World:
         see(self.observed, "positions", at=self.positions())
 
     def positions(self) -> dict[str, int]:
-        with contextlib.suppress(sqlite3.OperationalError):  # nobody has made the store yet
-            found = _asked(self.folder / "work.db", "SELECT part, next FROM positions")
-            return {part: at for part, at in found if part in self.parts}
-        return {}
+        found = self.work.rows("SELECT part, next FROM positions")
+        return {part: at for part, at in found if part in self.parts}
 
     def ends(self) -> dict[str, int]:
         """How far each partition goes, the markers of transactions included."""
@@ -243,14 +259,6 @@ _TOTALS = "SELECT name, SUM(amount) FROM batches WHERE lane = 'open' GROUP BY 1"
 def _place(part: str) -> tuple[str, int]:
     topic, _, number = part.rpartition("/")
     return topic, int(number)
-
-
-def _asked(path: Path, query: str) -> list[tuple]:
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
 
 
 def lines(path: Path, word: str) -> int:
