@@ -163,20 +163,25 @@ def test_nothing_secret_stands_in_a_file():
             assert one.get("envFrom", []) in ([], [{"secretRef": {"name": "carrel-bus"}}])
 
 
-def test_only_the_jobmanagers_account_may_ask_the_cluster_and_only_for_config_maps():
-    accounts = of_kind("ServiceAccount")
+def test_only_flink_asks_the_cluster_and_only_for_config_maps():
+    accounts = {name: one["automountServiceAccountToken"] for name, one in of_kind("ServiceAccount").items()}
+    rules = {name: one["rules"] for name, one in of_kind("Role").items()}
+    main, workers = PODS["taskmanager"]["spec"]["containers"]
 
-    assert {name: one["automountServiceAccountToken"] for name, one in accounts.items()} == {
-        "carrel": False,
-        "flink": True,
-    }
-    (rule,) = of_kind("Role")["flink"]["rules"]
-    assert rule["resources"] == ["configmaps"]
-    assert [one["name"] for one in of_kind("RoleBinding")["flink"]["subjects"]] == ["flink"]
+    assert accounts == {"carrel": False, "flink": True}
+    assert {name: [rule["resources"] for rule in found] for name, found in rules.items()} == {
+        "carrel": [["configmaps"]], "flink": [["configmaps"]],
+    }  # fmt: skip
+    assert rules["carrel"][0]["verbs"] == ["get", "list", "watch"]
+    for name, one in of_kind("RoleBinding").items():
+        assert (one["roleRef"]["name"], [subject["name"] for subject in one["subjects"]]) == (name, [name])
     assert CLUSTER["serviceAccount"] == "flink"
+    assert CLUSTER["flinkConfiguration"]["kubernetes.taskmanager.service-account"] == "carrel"
     for name in ("taskmanager", "submit"):
         assert PODS[name]["spec"]["serviceAccountName"] == "carrel"
         assert PODS[name]["spec"]["automountServiceAccountToken"] is False
+    assert "token" in {one["name"] for one in main["volumeMounts"]}
+    assert "token" not in {one["name"] for one in workers["volumeMounts"]}
 
 
 def test_the_workers_are_in_the_taskmanagers_pod_and_their_port_is_reached_from_nowhere_else():
