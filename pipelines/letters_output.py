@@ -86,8 +86,13 @@ def letters_output(deployment: Deployment) -> LettersOutput:
     return PostgresLetters(to.address)
 
 
+def kept_since(today: dt.date, *, kept: int = KEPT) -> str:
+    """The first day of which letters are kept, YYYY-MM-DD."""
+    return (today - dt.timedelta(days=kept)).isoformat()
+
+
 def purge_letters(deployment: Deployment, output: LettersOutput, today: dt.date, *, kept: int = KEPT) -> int:
     """Delete letters that are older than some days: in the output, and what was taken from it into the directory."""
-    limit = (today - dt.timedelta(days=kept)).isoformat()
+    limit = kept_since(today, kept=kept)
     gone = output.purge(limit)
     return gone if deployment.letters_to is None else gone + DeadLetterDirectory(deployment.dead_letters).purge(limit)

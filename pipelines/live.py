@@ -19,7 +19,7 @@ from pipelines.crash_points import crash_point
 from pipelines.iso_days import utc_day
 from pipelines.journal import Journal
 from pipelines.key_life import KeyLife
-from pipelines.letters_output import LettersOutput, letters_output, purge_letters
+from pipelines.letters_output import LettersOutput, kept_since, letters_output, purge_letters
 from pipelines.loop import Totals, run_batch
 from pipelines.planning import begin_afresh_without_keys
 from pipelines.publication import finish_pending, release_due
@@ -91,9 +91,12 @@ class Live:
         self.watch.round_done(self.run)
 
     def _purge(self) -> None:
-        """Delete letters that are too old, once a day."""
+        """Delete letters that are too old, and what the work store remembers of them, once a day."""
         if self.purged != self.run.job.day:
-            purge_letters(self.run.deployment, self.letters, utc_day(self.run.job.now))
+            today = utc_day(self.run.job.now)
+            purge_letters(self.run.deployment, self.letters, today)
+            with self.run.store.transaction() as transaction:
+                transaction.tidy(kept_since(today))
             self.purged = self.run.job.day
 
     def _at_this_time(self) -> None:

@@ -14,7 +14,7 @@ from pipelines.id_maps import lookups_of
 from pipelines.iso_days import utc_day
 from pipelines.key_life import KeyLife
 from pipelines.keys import KeyringAt
-from pipelines.letters_output import letters_output
+from pipelines.letters_output import kept_since, letters_output
 from pipelines.loop import Job
 from pipelines.opening import load_public
 from pipelines.planning import Request, begin, begin_afresh_without_keys, chosen_sources, plan
@@ -69,6 +69,8 @@ def replay(
         letters = letters_output(deployment)
         finish_pending(run)
         write_letters(store, letters, run.job.day)
+        with store.transaction() as transaction:
+            transaction.tidy(kept_since(utc_day(now)))
         run.tell(keys.keep_deadlines())
         begin_afresh_without_keys(run)
         files = plan(deployment, store, chosen, request)

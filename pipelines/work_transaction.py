@@ -132,6 +132,25 @@ class Transaction:
                     reject.sealed,
                 )
 
+    def tidy(self, kept_since: str) -> None:
+        """Let go of what would grow for ever and that nothing needs.
+
+        Args:
+          kept_since: the first day of which letters are kept, YYYY-MM-DD.
+        """
+        # Whoever brings a message again after its letter was deleted (a bus that is read from an earlier place, an
+        # archive once more) makes one letter of it, as the first time: there are never two. What is accepted does not
+        # look here: its acts are told apart by their own tags.
+        self._change("DELETE FROM seen_rejects WHERE day < ?", kept_since)
+        # Of the batches nothing but the sums is ever asked for, and these stay as they are.
+        ((last,),) = self._database.rows("SELECT COALESCE(MAX(id), 0) FROM batches")
+        self._change(
+            "INSERT INTO batches(lane, epoch, source, name, amount) SELECT lane, ?, source, name,"
+            " CAST(SUM(amount) AS BIGINT) FROM batches GROUP BY lane, source, name",
+            self._epoch,
+        )
+        self._change("DELETE FROM batches WHERE id <= ?", last)
+
     def rejects_written(self, batch: str) -> None:
         """The dead letters of this batch are safe elsewhere."""
         self._change("DELETE FROM rejects WHERE batch = ?", batch)

@@ -12,7 +12,7 @@ from pipelines.access_log import Access, AccessLog, AccessLogError
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.invocation import DONE, FINDING, Invocation, say_error
 from pipelines.iso_days import utc_day
-from pipelines.letters_output import letters_output
+from pipelines.letters_output import kept_since, letters_output
 from pipelines.letters_output import purge_letters as purge
 from pipelines.opening import load_private, open_reject
 from pipelines.terminal import say, say_json, show_table
@@ -82,5 +82,5 @@ def purge_letters(run: Invocation, days: int) -> int:
     deployment, today = run.deployment(), utc_day(run.now)
     number = purge(deployment, letters_output(deployment), today, kept=days)
     what = "files" if deployment.letters_to is None else "files and rows"
-    say(f"deleted {number} {what} of days before {(today - dt.timedelta(days=days)).isoformat()}")
+    say(f"deleted {number} {what} of days before {kept_since(today, kept=days)}")
     return DONE

@@ -310,6 +310,33 @@ def test_a_message_refused_again_makes_no_second_letter(place):
         assert store.pending_rejects() == {}
 
 
+def test_tidied_it_stays_small_and_says_the_same_sums(place):
+    def size():
+        return [store._database.rows(f"SELECT COUNT(*) FROM {table}")[0][0] for table in ("seen_rejects", "batches")]
+
+    with place.open() as store:
+        for number in range(1, 40):
+            with store.transaction() as transaction:
+                day = "2026-03-01" if number < 30 else "2026-03-02"
+                transaction.keep_rejects(str(number), day, [reject(number)])
+                transaction.count(OPEN, {("folio", "messages"): number, ("folio", "decoded"): 1})
+                transaction.count(VERIFY, {("folio", "messages"): 1})
+        before, pending = answers(store)["totals"], store.pending_rejects()
+
+        for _ in range(2):
+            with store.transaction() as transaction:
+                transaction.tidy("2026-03-02")
+
+        assert size() == [10, 3]
+        assert answers(store)["totals"] == before
+        assert store.pending_rejects() == pending
+        with store.transaction() as transaction:
+            transaction.keep_rejects("again", "2026-03-16", [reject(1), reject(39)])
+            transaction.count(OPEN, {("folio", "decoded"): 1})
+        assert len(store.pending_rejects()["again"]) == 1
+        assert store.totals(OPEN)["folio", "decoded"] == 40
+
+
 # One writer.
 
 
