@@ -98,8 +98,9 @@ def completed(flink, job):
 
 
 def ledger(deployment):
-    with open_counts(load(deployment / "carrel.toml").counts_store) as counts:
-        return counts.ledger("library")
+    config = load(deployment / "carrel.toml")
+    with open_counts(config.counts_store) as counts:
+        return counts.ledger(config.tenant)
 
 
 def released(deployment, until="2026-04-01"):
@@ -114,7 +115,7 @@ def is_published(deployment):
 
 def letters(run, deployment):
     told = json.loads(run("-c", deployment / "carrel.toml", "deadletters", "list", "--json").stdout)
-    return sorted((one["source"], one["reason"], one["letters"]) for one in told["letters"])
+    return sorted((one["source"], one["reason"], one["letters"]) for one in told)
 
 
 def replay(run, twin, log, tmp_path):
