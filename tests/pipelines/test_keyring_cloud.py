@@ -13,6 +13,7 @@ from pipelines.commands import keys as keys_commands
 from pipelines.configuration import ConfigurationError, load
 from pipelines.counts_opening import open_counts
 from pipelines.invocation import Invocation
+from pipelines.key_ages import key_ages
 from pipelines.key_secrets import Connection, KeySecrets
 from pipelines.keyring import Keyring, KeyringError
 from pipelines.keys import KeyringAt
@@ -289,6 +290,19 @@ def test_keys_list_says_how_long_a_destroyed_key_could_be_brought_back(library, 
     said = capsys.readouterr().out
     assert f"administrators can bring a destroyed key back for {days} days" in said
     assert "2026-03" in said
+
+
+def test_the_last_day_of_a_key_counts_what_the_cloud_keeps(library, cloud):
+    Keyring(ADDRESS).token_key("example", "2026-03", now_ms=at("2026-03-15"))
+    ask = {"now": at("2026-03-15"), "end_of": lambda key: at("2026-04-20") if key.purpose == "token" else None}
+
+    (soon,) = key_ages(load(library / "carrel.toml"), **ask)
+    for one in cloud.secrets.secrets.values():
+        one.version_destroy_ttl = Duration(seconds=10 * 86_400)
+    (late,) = key_ages(load(library / "carrel.toml"), **ask)
+
+    assert (soon["ends"], soon["recoverable_days"]) == ("2026-04-21", 1)
+    assert (late["ends"], late["recoverable_days"]) == ("2026-04-30", 10)
 
 
 def test_keys_shred_destroys_in_the_cloud_with_a_receipt(library, cloud, capsys):
