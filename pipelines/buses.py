@@ -3,7 +3,7 @@
 import os
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Dict, Iterator
 
 from pipelines.bus import Bus
 from pipelines.configuration import BusConfig, ConfigurationError, Deployment, SourceConfig, feeding
@@ -18,8 +18,8 @@ from schemas.policy import PrivacyPolicy
 @contextmanager
 def open_buses(
     deployment: Deployment, policy: PrivacyPolicy, store: WorkStore, now: Callable[[], int]
-) -> Iterator[Mapping[str, Bus]]:
-    """The bus of each source that has one; let go of at the end.
+) -> Iterator[Dict[str, Bus]]:
+    """The bus of each source that has one; closed at the end, unless somebody took it out and closed it before.
 
     Args:
       now: the wall clock, ms UTC.
@@ -30,17 +30,22 @@ def open_buses(
       RetentionError: one forgets before its windows are released.
     """
     with ExitStack() as opened:
-        buses = {}
+        buses: Dict[str, Bus] = {}
         for source in deployment.sources:
             if source.bus is None:
                 continue
-            bus = _bus(deployment, source, source.bus, policy, store, now)
-            opened.callback(bus.close)
-            buses[source.name] = bus
+            buses[source.name] = _bus(deployment, source, source.bus, policy, store, now)
+            opened.callback(_close, buses, source.name)
         if not buses:
             message = "carrel live: no source has a bus; add [sources.NAME.bus] to carrel.toml"
             raise ConfigurationError(message)
         yield buses
+
+
+def _close(buses: Dict[str, Bus], source: str) -> None:
+    bus = buses.pop(source, None)
+    if bus is not None:
+        bus.close()
 
 
 def _bus(

@@ -7,7 +7,7 @@ transaction, acknowledges after it, and releases what is due. Killed anywhere, i
 import hashlib
 import time
 from dataclasses import dataclass, field, replace
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence
 
 from pipelines import table_history
 from pipelines.breaker import LIVE, BreakerOpenError, judge, open_breaker, open_reason
@@ -43,15 +43,15 @@ class Live:
 
     Attributes:
       run: stores, policy, sources; its job's clock is set anew for each batch.
-      buses: source name -> its bus.
+      buses: source name -> its bus, of those that are read.
       now: the wall clock, ms UTC.
-      stopped: sources whose breaker is open: their buses are not read and keep what comes.
+      stopped: sources whose breaker is open: their buses are closed and keep what comes.
       purged: the last day on which old letters were deleted.
       looked: in which hour since 1970 it was last looked what is due.
     """
 
     run: Run
-    buses: Mapping[str, Bus]
+    buses: Dict[str, Bus]
     letters: LettersOutput
     journal: Journal
     watch: Watch
@@ -70,8 +70,8 @@ class Live:
         self._at_this_time()
         finish_pending(self.run)
         write_letters(self.run.store, self.letters, self.run.job.day)
-        self._release(self.buses)
-        for source in self.buses:
+        self._release(tuple(self.buses))
+        for source in tuple(self.buses):
             if reason := open_reason(self.run.store, source):
                 self._stop_reading(source, reason)
         while not stopping():
@@ -81,10 +81,9 @@ class Live:
         """One round over all buses, and the releases that it makes due."""
         self._at_this_time()
         self._purge()
-        reading = {source: bus for source, bus in self.buses.items() if source not in self.stopped}
-        if not reading:
+        if not self.buses:
             time.sleep(self.limits.seconds)  # as long as a bus would wait
-        moved = [source for source, bus in reading.items() if self._take(source, bus)]
+        moved = [source for source, bus in tuple(self.buses.items()) if self._take(source, bus)]
         # Whatever becomes of its buses: the deadlines of keys come.
         if moved or self.run.job.now // HOUR != self.looked:
             self._release(moved)
@@ -131,7 +130,7 @@ class Live:
     def _stop_reading(self, source: str, reason: str) -> None:
         """The others go on; what this one was given goes back to its bus."""
         self.stopped.add(source)
-        self.buses[source].close()
+        self.buses.pop(source).close()
         self.journal.note("breaker_open", source=source, reason=reason)
 
     def _is_news(self, source: str, batch: BusBatch) -> bool:
@@ -173,11 +172,11 @@ class Live:
         proven = {**self.run.store.proofs(source), **batch.proven}
         return min((max(read.get(part) or 0, proven.get(part, 0)) for part in bus.parts()), default=0) or None
 
-    def _release(self, moved: Sequence[str] | Mapping[str, Bus]) -> None:
+    def _release(self, moved: Sequence[str]) -> None:
         self.looked = self.run.job.now // HOUR
         keys = KeyLife(self.run.deployment, self.run.job.policy, self.run.store, self.run.counts, self.run.job.now)
         self.run.tell(keys.keep_deadlines())
-        release_due(self.run, tuple(moved), backfill=False)
+        release_due(self.run, moved, backfill=False)
         self.run.tell(keys.end_released())
         for name in self.run.summary.released:
             self.journal.note("window_released", window=name)
@@ -222,10 +221,11 @@ def live(
                 for source in deployment.sources:
                     transaction.declare(OPEN, source.name, since=source.complete_from, through=None)
             letters = letters_output(deployment)
-            journal.note("live_started", sources=len(buses))
+            sources = len(buses)
+            journal.note("live_started", sources=sources)
             loop = Live(with_lookups(run, tuple(buses)), buses, letters, journal, watch, now, limits)
             loop.go_on(stopping)
-            journal.note("live_stopped", sources=len(buses))
+            journal.note("live_stopped", sources=sources)
             return frozenset(loop.stopped)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from pipelines import buses
 from pipelines import live as live_module
 from pipelines.breaker import LIVE, Breaker, BreakerOpenError, judge
 from pipelines.commands import living
@@ -16,12 +17,13 @@ from pipelines.work_store import WorkStore
 from schemas.chunks import ArrivalSpan
 from schemas.rejects import Reason
 from tests.support.replaying import checkouts as days_of_checkouts
-from tests.support.replaying import deployment, positions, write
+from tests.support.replaying import deployment, edit, positions, write
 from tests.support.scripted_bus import ScriptedBus
 from tests.support.scripted_live import SOURCE, ScriptedLive, checkouts
 
 HOUR = 3_600_000
 START = 1_773_144_000_000  # 2026-03-10T12:00Z
+BUS = 'bus = { kind = "pubsub", subscription = "projects/example/subscriptions/events" }'
 BAD = {"phone": "CANARY"}  # a field that the contract does not know
 
 
@@ -98,6 +100,21 @@ def test_the_other_sources_go_on(library, monkeypatch):
 
     assert (library.bus.acknowledged, good.acknowledged) == (0, 2)
     assert letters(library) == 0
+
+
+def test_the_bus_of_a_stopped_source_is_closed_at_once_and_only_once(library, monkeypatch):
+    edit(library.toml, 'adapter = "carrel-event"', f'adapter = "carrel-event"\n{BUS}')
+    monkeypatch.setattr(live_module, "open_buses", buses.open_buses)
+    monkeypatch.setattr(buses, "_bus", lambda *_: library.bus)
+    library.bus.put(checkouts(range(120), START, **BAD))
+    seen = []
+
+    library.run(lambda: seen.append(library.bus.closed), lambda: seen.append(library.bus.closed))
+
+    assert seen == [0, 1]
+    assert library.bus.closed == 1
+    library.run(lambda: None)
+    assert library.bus.closed == 2  # opened again, closed again
 
 
 def test_what_is_refused_adds_up_over_an_hour_and_not_beyond(library):

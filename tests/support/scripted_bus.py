@@ -22,7 +22,7 @@ class ScriptedBus:
     """
 
     def __init__(self, source: str, now: Callable[[], int]) -> None:
-        self.acknowledged = 0
+        self.acknowledged = self.closed = 0
         self.answers = True
         self._source, self._now = source, now
         self._script: list[BusBatch | Exception] = []
@@ -56,4 +56,4 @@ class ScriptedBus:
         self.acknowledged += len(batch.chunks)
 
     def close(self) -> None:
-        pass
+        self.closed += 1
