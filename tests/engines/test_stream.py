@@ -129,12 +129,12 @@ def test_on_prism_the_same_log_gives_the_same_bytes(run, kafka, prism, library, 
     deployment, twin = library("stream.prism")
     log = a_log()
     publish(kafka, "stream.prism", log)
-
-    with submitted(deployment, "--runner=PrismRunner", f"--prism_location={prism}"):
-        wait_for(lambda: is_published(deployment))
-
     expected = replay(run, twin, log, tmp_path)
     assert len(expected) > 100
+
+    with submitted(deployment, "--runner=PrismRunner", f"--prism_location={prism}"):
+        wait_for(lambda: len(released(deployment)) >= len(expected), seconds=240)
+
     assert released(deployment) == expected
     assert letters(run, deployment) == letters(run, twin)
 
@@ -180,7 +180,7 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
     come(parts[4])
     clock.let_go()
     with on_flink(flink, deployment, f"--savepoint_path={retained}"):
-        wait_for(lambda: is_published(deployment))
+        wait_for(lambda: is_published(deployment), 300)
 
     expected = replay(run, twin, log, tmp_path)
     assert len(expected) > 100
