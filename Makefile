@@ -1,12 +1,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLINK ?= carrel-flink
 COVERED := tests/schemas tests/transforms/privacy
 
-.PHONY: help setup demo test check unit soak bench contracts fmt format clean
+.PHONY: help setup demo test check unit soak bench contracts flink-up flink-down fmt format clean
 
 help: ## show this list
-	@grep -E '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## install everything into .venv, by exact versions and hashes
 
@@ -45,6 +46,12 @@ bench: setup ## measure this job against others on the same events
 
 contracts: setup ## write the generated contracts anew
 	$(BIN)/python -m pipelines.contract_files
+
+flink-up: setup ## start a Flink cluster on this machine: make flink-up FLINK=folder
+	@$(BIN)/python -m pipelines.flink_local up $(FLINK)
+
+flink-down: setup ## end it; checkpoints and savepoints stay
+	@$(BIN)/python -m pipelines.flink_local down $(FLINK)
 
 fmt format: setup ## format the code
 	$(BIN)/ruff format .

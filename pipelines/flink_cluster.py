@@ -116,6 +116,11 @@ class FlinkCluster:
         pids = {name: pid for name, pid in found["pids"].items() if started_at(pid) == found["started"][name]}
         return cls(directory, jars, found["slots"], found["backend"], ports=found["ports"], pids=pids)
 
+    @staticmethod
+    def is_known(directory: Path) -> bool:
+        """Whether one was started in this folder and not ended."""
+        return (directory / _KNOWN).exists()
+
     @property
     def address(self) -> str:
         """Address of Flink's REST interface."""

@@ -59,6 +59,10 @@ class FlinkRest:
         """The state of each job that the JobManager knows, by id."""
         return {job["id"]: job["status"] for job in self.ask("/jobs")["jobs"]}
 
+    def named_jobs(self) -> Mapping[str, tuple[str, str]]:
+        """The name and the state of each, by id."""
+        return {job["jid"]: (job["name"], job["state"]) for job in self.ask("/jobs/overview")["jobs"]}
+
     def job(self, job: str) -> Mapping[str, Any]:
         """One job: `state`, `name`, `vertices` (`id`, `name`, `parallelism`, `status`), `timestamps`."""
         return dict(self.ask(f"/jobs/{job}"))

@@ -1,0 +1,111 @@
+"""What is held against a job after Flink has taken it, and how it is ended, against scripted answers."""
+
+import pytest
+
+from pipelines.flink_checks import FlinkCheckError, check_job, need_no_job, wrong_settings
+from pipelines.flink_rest import FlinkError, FlinkRest
+from tests.support.flink_answers import answering
+
+JOB = "a" * 32
+GOOD = {
+    "mode": "exactly_once",
+    "interval": 30_000,
+    "externalization": {"enabled": True, "delete_on_cancellation": False},
+}
+OTHER = {"jid": "b" * 32, "name": "other", "state": "RUNNING"}
+GONE = {"jid": "c" * 32, "name": "carrel", "state": "CANCELED"}
+
+
+def cluster(settings, state="RUNNING"):
+    running = {"jid": JOB, "name": "carrel", "state": "INITIALIZING"}
+    return {
+        "GET /jobs/overview": [{"jobs": [OTHER, GONE]}, {"jobs": [OTHER, GONE, running]}],
+        f"GET /jobs/{JOB}": [{"state": "INITIALIZING"}, {"state": state}],
+        f"GET /jobs/{JOB}/checkpoints/config": settings,
+        f"PATCH /jobs/{JOB}?mode=cancel": {},
+    }
+
+
+def test_a_job_with_the_checkpoints_asked_for_stays():
+    with answering(cluster(GOOD)) as (rest, asked):
+        assert check_job(rest, "carrel", 30_000) == JOB
+
+    assert not [method for method, *_ in asked if method == "PATCH"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (None, "it makes no checkpoints, not one every 30000 ms"),
+        ({**GOOD, "interval": 2**63 - 1}, "it makes no checkpoints"),
+        ({**GOOD, "interval": 60_000}, "it makes a checkpoint every 60000 ms, not one every 30000 ms"),
+        ({**GOOD, "mode": "at_least_once"}, "its checkpoints are not exactly-once"),
+        ({**GOOD, "externalization": {"enabled": False}}, "its checkpoints go with it"),
+        ({**GOOD, "externalization": {"enabled": True, "delete_on_cancellation": True}}, "its checkpoints go with it"),
+        ({**GOOD, "externalization": {"enabled": True}}, "its checkpoints go with it"),
+    ],
+)
+def test_a_job_with_other_checkpoints_is_cancelled(settings, said):
+    with answering(cluster(settings)) as (rest, asked), pytest.raises(FlinkCheckError) as caught:
+        check_job(rest, "carrel", 30_000)
+
+    assert str(caught.value).startswith(f"flink: job carrel was cancelled: {said}")
+    assert "\n" not in str(caught.value)
+    assert asked[-1][:2] == ("PATCH", f"/jobs/{JOB}?mode=cancel")
+    assert settings is None or wrong_settings(settings, 30_000)
+
+
+def test_a_job_that_ends_as_it_begins_or_never_comes_is_told():
+    with answering(cluster(GOOD, "FAILED")) as (rest, _), pytest.raises(FlinkCheckError, match="ended as it began"):
+        check_job(rest, "carrel", 30_000)
+    with answering({"GET /jobs/overview": {"jobs": []}}) as (rest, _), pytest.raises(FlinkCheckError, match="not run"):
+        check_job(rest, "carrel", 30_000, seconds=0)
+
+
+def test_a_second_job_of_one_name_is_refused():
+    with answering({"GET /jobs/overview": [{"jobs": [GONE, OTHER]}]}) as (rest, _):
+        need_no_job(rest, "carrel")
+        with pytest.raises(FlinkCheckError, match=r"job other runs already \(b{32}\)"):
+            need_no_job(rest, "other")
+
+
+def test_a_stop_keeps_a_savepoint_and_never_drains():
+    answers = {
+        f"POST /jobs/{JOB}/stop": {"request-id": "7"},
+        f"GET /jobs/{JOB}/savepoints/7": [
+            {"status": {"id": "IN_PROGRESS"}},
+            {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/savepoint-1"}},
+        ],
+    }
+    with answering(answers) as (rest, asked):
+        assert rest.stop_with_savepoint(JOB, "file:///kept") == "file:/savepoint-1"
+
+    assert asked[0] == ("POST", f"/jobs/{JOB}/stop", {"drain": False, "targetDirectory": "file:///kept"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": {"id": "COMPLETED"}, "operation": {"failure-cause": {"class": "X"}}}, "the savepoint failed"),
+        ({"status": {"id": "IN_PROGRESS"}}, "no savepoint after 0 s"),
+    ],
+)
+def test_a_stop_without_its_savepoint_is_told(answer, said):
+    answers = {f"POST /jobs/{JOB}/stop": {"request-id": "7"}, f"GET /jobs/{JOB}/savepoints/7": answer}
+    with answering(answers) as (rest, _), pytest.raises(FlinkError, match=said):
+        rest.stop_with_savepoint(JOB, seconds=0.4 if "COMPLETED" in str(answer) else 0.1)
+
+
+def test_a_cluster_that_does_not_answer_is_one_line():
+    with answering({}) as (rest, _), pytest.raises(FlinkError, match=r"/jobs answers 404; is it the right cluster"):
+        rest.jobs()
+    with pytest.raises(FlinkError, match=r"^flink: http://127.0.0.1:\d+/jobs does not answer; is the cluster up\?$"):
+        rest.jobs()
+    with pytest.raises(FlinkError, match="need an address like"):
+        FlinkRest("file:///etc").jobs()
+
+
+def test_a_wait_ends():
+    running = {f"GET /jobs/{JOB}": {"state": "RUNNING"}}
+    with answering(running) as (rest, _), pytest.raises(FlinkError, match="is RUNNING after 0 s"):
+        rest.wait_for(JOB, seconds=0)
