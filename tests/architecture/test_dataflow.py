@@ -16,6 +16,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.cloud.dataflow_v1beta3 import TemplateMetadata
 
+from pipelines.stream_options import stream_options
+
 ROOT = Path(__file__).parent.parent.parent
 HERE = ROOT / "deploy" / "dataflow"
 DIGEST = "@sha256:" + "0123456789abcdef" * 4
@@ -53,14 +55,27 @@ def test_the_metadata_is_read_by_the_services_own_class(metadata):
     ]
 
 
-def test_every_parameter_is_an_option_of_the_job(metadata):
+VALUES = {
+    "sdk_container_image": f"registry.example.org/p/carrel/carrel{DIGEST}",
+    "sdk_location": "container",
+    "update_compatibility_version": "2.77.0",
+}
+
+
+def test_every_parameter_is_an_option_of_beam_that_the_command_takes(metadata):
     parser = argparse.ArgumentParser()
     for kind in PipelineOptions.__subclasses__():
         kind._add_argparse_args(parser)
     known = {option for action in parser._actions for option in action.option_strings}
+    given = {one.name: VALUES[one.name] for one in metadata.parameters}
+    launcher = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
 
-    assert metadata.parameters
-    assert [one.name for one in metadata.parameters if f"--{one.name}" not in known] == []
+    judged = stream_options([*launcher, *(f"--{name}={value}" for name, value in given.items())])
+
+    assert [name for name in given if f"--{name}" not in known] == []
+    assert judged.engine == "dataflow"
+    assert {f"--{name}={value}" for name, value in given.items()} <= set(judged.words)
+    assert "--experiments=disable_always_on_exception_sampling" in judged.words
 
 
 def test_every_regex_compiles_and_judges(metadata):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.stream_options import stream_options
 from tests.support.command_words import faults
 
 ROOT = Path(__file__).parent.parent.parent
@@ -243,7 +244,9 @@ def options():
     (submit,) = SUBMIT["spec"]["template"]["spec"]["containers"]
     words = [*submit["command"], *submit["args"]]
     assert faults(shlex.join(words[: words.index("--")])) == []
-    return dict(one.removeprefix("--").partition("=")[::2] for one in words[words.index("--") + 1 :])
+    given = words[words.index("--") + 1 :]
+    assert stream_options(given).engine == "flink"
+    return dict(one.removeprefix("--").partition("=")[::2] for one in given)
 
 
 def test_the_submission_asks_for_what_recovery_needs_and_is_made_once():
