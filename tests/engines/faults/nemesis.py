@@ -8,7 +8,7 @@ from typing import Any
 from tests.engines.faults import full_disk
 from tests.engines.faults.checker import state_of
 from tests.engines.faults.seen import see
-from tests.engines.faults.world import MINUTE, World, lines, wait_for
+from tests.engines.faults.world import MINUTE, PATIENCE, World, lines, wait_for
 
 
 def strike(world: World, name: str, how: Any) -> None:
@@ -72,7 +72,7 @@ def _zombie(world: World, seconds: float) -> None:
 
 def _is_refused(world: World) -> None:
     other = world.begun()
-    other.join(60)
+    other.join(PATIENCE)
     code = other.exitcode
     other.kill()
     see(world.observed, "second", code=code)
@@ -146,9 +146,9 @@ def _server(world: World, how: tuple[str, float]) -> None:
     process, world.running = world.settle(), None
     (world.server.kill if how[0] == "kill" else world.server.stop)()
     try:
-        process.join(60)
+        process.join(PATIENCE)
         other = world.begun()
-        other.join(60)
+        other.join(PATIENCE)
         codes = (process.exitcode, other.exitcode)
         other.kill()
         time.sleep(how[1])
@@ -175,7 +175,7 @@ def _usurp(world: World, seconds: float) -> None:
     finally:
         os.kill(old.pid, signal.SIGCONT)
     world.settle()
-    old.join(60)
+    old.join(PATIENCE)
     code = old.exitcode
     old.kill()
     see(world.observed, "usurped", code=code)

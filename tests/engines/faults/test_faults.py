@@ -137,6 +137,7 @@ def of_seeds(numbers, *, served):
     return [plan for plan in map(Plan.of, numbers) if plan.is_served == served]
 
 
+@pytest.mark.timeout(1_800)
 def test_whatever_is_done_to_it_live_publishes_what_the_oracle_says(live_through):
     plans = [Plan.of_command(0), Plan.of_command(1), *of_seeds(range(2, SEEDS), served=False)]
 
@@ -146,6 +147,7 @@ def test_whatever_is_done_to_it_live_publishes_what_the_oracle_says(live_through
     assert sum(world.kills for world in worlds) >= len(plans)
 
 
+@pytest.mark.timeout(1_800)
 def test_whatever_is_done_to_it_and_to_the_server_of_its_store_live_publishes_what_the_oracle_says(
     live_through, servers
 ):
@@ -205,6 +207,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.timeout(1_800)
 def test_the_checker_sees_each_product_that_breaks_its_word(live_through):
     def seen(mutation):
         *harms, invariant = BROKEN[mutation]

@@ -23,6 +23,7 @@ from tests.support.kafka_server import KafkaServer
 from tests.support.postgres_server import PostgresServer
 
 MINUTE = 60_000
+PATIENCE = 180.0  # seconds: what takes so long will not come about, however slow the machine is
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.engines.faults.warm"])
 
@@ -108,7 +109,7 @@ class World:
         library.write_archive(archive, messages)
         process = FORKS.Process(target=instance.run_replay, args=(twin, archive, oracle.OVER), daemon=True)
         process.start()
-        process.join(120)
+        process.join(PATIENCE)
         assert process.exitcode == 0, f"the replay ended with {process.exitcode}"
 
     def transactional(self, name: str) -> Producer:
@@ -234,7 +235,7 @@ class World:
         """As an operator does: it ends in order."""
         process, self.running = self.settle(), None
         process.terminate()
-        process.join(60)
+        process.join(PATIENCE)
         assert process.exitcode == 0, (process.exitcode, self.journal.read_text()[-500:])
 
     def look(self) -> None:
@@ -265,7 +266,7 @@ def lines(path: Path, word: str) -> int:
     return path.read_text().count(word) if path.exists() else 0
 
 
-def wait_for(holds: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it did not come about in time"
