@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -238,17 +239,10 @@ def test_a_local_build_is_carrel_alone(tools, tmp_path):
         ({"PYTHON_IMAGE": ""}, "PYTHON_IMAGE: need an image by its digest"),
         ({"image": f"{IMAGE}:latest"}, "IMAGE: leave tag and digest out"),
         ({"template": "carrel.json"}, "TEMPLATE: need gs://BUCKET/NAME.json"),
-        ({"old": KEYRING, "new": "../secrets"}, "keyring: a folder is on one machine"),
-        ({"old": "bigquery:library-counts.carrel", "new": "counts.db"}, "counts_store: a file is on one machine"),
-        ({"old": "bigquery:library-counts.carrel", "new": "parquet:counts"}, "counts_store: a file is on one machine"),
-        ({"old": "dead_letters = ", "new": "# "}, "dead_letters: a folder is on one machine"),
-        ({"old": "tenant", "new": "tennant"}, "carrel.toml: "),
         ({"missing": "recipient.pub"}, "recipient.pub: not there"),
     ],
 )
 def test_build_refuses_what_could_not_run_or_is_not_pinned(tools, deployment, change, said):
-    toml = deployment / "carrel.toml"
-    toml.write_text(toml.read_text().replace(change.get("old", "tenant"), change.get("new", "tenant")))
     if "missing" in change:
         (deployment / change["missing"]).unlink()
     environment = BASES | {name: value for name, value in change.items() if name.isupper()}
@@ -260,6 +254,33 @@ def test_build_refuses_what_could_not_run_or_is_not_pinned(tools, deployment, ch
     assert (done.returncode, asked) == (2, [])
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (KEYRING, "../secrets", "keyring: a folder is on one machine"),
+        ("bigquery:library-counts.carrel", "counts.db", "counts_store: a file is on one machine"),
+        ("bigquery:library-counts.carrel", "parquet:counts", "counts_store: a file is on one machine"),
+        ("dead_letters = ", "# ", "dead_letters: a folder is on one machine"),
+        ("[sources.events]", "[sources.events]\nlookups = { items = 'items.csv' }", "lookups: files with patrons"),
+        ("tenant", "tennant", "carrel.toml: "),
+    ],
+)
+def test_a_deployment_with_something_on_one_machine_is_refused(deployment, monkeypatch, capsys, old, new, said):
+    toml = deployment / "carrel.toml"
+    text = toml.read_text().replace(old, new)
+    if "lookups" in new:  # an adapter that has some
+        text = text.replace('"carrel-event"', '"folio"')
+    toml.write_text(text)
+    monkeypatch.setattr(sys, "argv", ["fits_workers.py", str(toml)])
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(HERE / "fits_workers.py"), run_name="__main__")
+
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out, len(told.err.splitlines())) == (2, "", 1)
+    assert told.err.startswith(f"build.sh: {said}")
 
 
 SETTINGS = {
