@@ -14,17 +14,13 @@ from typing import Any, Iterator, Optional, Protocol, Tuple
 
 import msgspec
 from apache_beam.coders import Coder
-from apache_beam.io.unbounded_source import (  # noqa: TID251 - an input
-    CheckpointMark,
-    ReadFromUnboundedSource,
-    UnboundedReader,
-    UnboundedSource,
-)
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource  # noqa: TID251 - an input
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 
 from pipelines.bus import Bus, Limits
 from pipelines.kafka_bus import KafkaBus
 from pipelines.kafka_bus_settings import broker_settings
+from pipelines.unbounded_read import ReadUnbounded
 from pipelines.work_values import Position
 from schemas.gate import Delivered, Passage
 from transforms.coders import ColumnsCoder
@@ -120,9 +116,9 @@ class KafkaSource(UnboundedSource):
         return ColumnsCoder("Delivered")
 
 
-def read_kafka(source: KafkaSource) -> ReadFromUnboundedSource:
+def read_kafka(source: KafkaSource) -> ReadUnbounded:
     """The transform at the root of a graph; its output are `Delivered`."""
-    return ReadFromUnboundedSource(source, _POLL, _MOST, _LONGEST).with_output_types(Delivered)
+    return ReadUnbounded(source, poll=_POLL, records=_MOST, seconds=_LONGEST).with_output_types(Delivered)
 
 
 def now() -> int:

@@ -28,6 +28,10 @@ class OpenKeys:
         assert key is not None  # noqa: S101 - create=True gives one or raises
         return key
 
+    def month_is_gone(self, month: str) -> bool:
+        """Whether the month has no token key; none is made."""
+        return not self._keyring.has_token_key(self._tenant, month)
+
     def noise_is_gone(self, month: str) -> bool:
         """Whether the month's noise key was destroyed: of it no second one is made."""
         return self._keyring.has_noise_tombstone(self._tenant, month)

@@ -9,14 +9,14 @@ from apache_beam.pvalue import PCollection
 from pipelines.configuration import Deployment, SourceConfig, feeding
 from pipelines.graph import Tallied, tally_events
 from pipelines.id_maps import lookups_of
-from pipelines.stream_release import EndKeys, InsertIfAbsent, ReleaseWindows, Releasing, WriteLetters
+from pipelines.stream_release import EndKeys, InsertIfAbsent, NoteVoid, ReleaseWindows, Releasing, WriteLetters
 from schemas.chunks import RawChunk
 from schemas.counts import Tally
 from schemas.gate import Delivered
 from schemas.policy import PrivacyPolicy
 from transforms.decode import Decoding, Lookups
 from transforms.gate import Gate, GateFeed
-from transforms.publication_gate import GatherWindows, Keyed, TakeChunks, TellWindows, WaitForPublication
+from transforms.publication_gate import GatherWindows, Keyed, TakeChunks, TakePassages, TellWindows, WaitForPublication
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def build_stream_graph(
         tallies[name] = tallied.tallies
         _ = tallied.rejects | f"WriteLetters/{name}" >> WriteLetters(releasing)
         begins = min(feed.begins for gate in gates for feed in gate.feeds if feed.source == name)
-        _ = delivered[name] | f"EndKeys/{name}" >> EndKeys(releasing, begins)
+        passages = delivered[name] | f"TakePassages/{name}" >> TakePassages()
+        _ = passages | f"EndKeys/{name}" >> EndKeys(releasing, begins)
     for gate in gates:
         waiting = tuple(
             one
@@ -95,7 +96,8 @@ def build_stream_graph(
         )
         gathered = waiting | f"Flatten/{gate.name}" >> beam.Flatten() | f"Gate/{gate.name}" >> GatherWindows()
         decided = gathered | f"ReleaseWindows/{gate.name}" >> ReleaseWindows(releasing, gate)
-        _ = decided | f"InsertIfAbsent/{gate.name}" >> InsertIfAbsent(releasing)
+        _ = decided.released | f"InsertIfAbsent/{gate.name}" >> InsertIfAbsent(releasing)
+        _ = decided.void | f"NoteVoid/{gate.name}" >> NoteVoid(releasing)
 
 
 def _words_of(

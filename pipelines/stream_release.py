@@ -5,30 +5,32 @@ Each step may be run again by its engine, whole or in part: the ledger and the n
 
 import json
 from dataclasses import dataclass
-from typing import Iterable, Iterator, NoReturn, Optional, Tuple, Union
+from typing import Final, Iterable, Iterator, Literal, NamedTuple, NoReturn, Sequence, Tuple, Union
 
 import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import PCollection, TaggedOutput
+from cryptography.exceptions import InvalidTag
 
 from pipelines.configuration import Deployment
 from pipelines.counts_opening import open_counts
 from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
 from pipelines.counts_store import CountsStore
+from pipelines.kafka_reader import now
+from pipelines.keyring import KeyringError
 from pipelines.keys import KeyringAt
 from pipelines.letters_output import letters_output
 from pipelines.stream_keys import StreamKeys
 from schemas.counts import ReleasedTable, Tally, WindowKey
-from schemas.gate import ACTS, Delivered, VoidWindow, Waiting
+from schemas.gate import ACTS, Passage, VoidWindow, Waiting
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import SealedReject
 from transforms.erasure import without_erased
 from transforms.gate import Gate, is_open, void_reason
-from transforms.privacy.times import Zone
 from transforms.release import no_noise, release, window_noise
 from transforms.tally import merge, open_tally
 
-Decided = Union[ReleasedTable, VoidWindow]
+VOID: Final = "void"
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,17 @@ class _Decide(beam.DoFn):
         self._gate = gate
 
     def setup(self) -> None:
-        self._zone = Zone(self._given.policy.time_zone)
-        self._keys = self._given.keyring.open()
         self._counts = open_counts(self._given.deployment.counts_store)
+
+    def start_bundle(self) -> None:
+        self._keys = self._given.keyring.open()  # anew: a key that was destroyed meanwhile must not live on here
 
     def teardown(self) -> None:
         self._counts.close()
 
-    def process(self, element: Tuple[str, Iterable[Waiting]]) -> Iterator[Decided]:
+    def process(
+        self, element: Tuple[str, Iterable[Waiting]]
+    ) -> Iterator[Union[ReleasedTable, TaggedOutput[Literal["void"], VoidWindow]]]:
         waiting = sorted(element[1], key=lambda one: (one.what, one.source, one.reader, one.blob))
         key, tenant, policy = waiting[0].key, self._given.deployment.tenant, self._given.policy
         table = policy.table(key.table)
@@ -64,26 +69,39 @@ class _Decide(beam.DoFn):
         if entry is not None and (entry.state == "sealed" or not _gives_way(entry)):
             Metrics.counter("windows", f"known/{key.table}").inc()
             return
-        void = void_reason(table, key, self._gate.feeds, waiting) or self._why_not(key)
+        blobs = [one.blob for one in waiting if one.what == ACTS]
+        void = void_reason(table, key, self._gate.feeds, waiting) or self._why_not(key, blobs)
         if void:
-            yield VoidWindow(tenant, table.kind, key, policy.digest, void)
+            yield TaggedOutput(VOID, VoidWindow(tenant, table.kind, key, policy.digest, void))  # type: ignore[misc]
         elif self._counts.pinned_policy(tenant, table.kind, key.start, key.end) - {policy.digest}:
             Metrics.counter("windows", f"pinned/{key.table}").inc()
         else:
-            yield self._released(key, [one.blob for one in waiting if one.what == ACTS])
+            yield self._released(key, blobs)
 
-    def _why_not(self, key: WindowKey) -> str:
+    def _why_not(self, key: WindowKey, blobs: Sequence[bytes]) -> str:
         if self._given.policy.noise_scale and self._keys.noise_is_gone(key.month):
             return "noise key destroyed"
-        return ""
+        if not blobs or not self._keys.month_is_gone(key.month):
+            return ""
+        receipts = self._counts.receipts(self._given.deployment.tenant)
+        if ("token", key.month) in {(one.purpose, one.month) for one in receipts}:
+            return "token key destroyed"
+        message = f"keyring: the token key of {key.month} is missing, and windows wait for it; restore the keyring"
+        raise KeyringError(message)
 
-    def _released(self, key: WindowKey, blobs: Iterable[bytes]) -> ReleasedTable:
+    def _released(self, key: WindowKey, blobs: Sequence[bytes]) -> ReleasedTable:
         policy, tenant = self._given.policy, self._given.deployment.tenant
-        month = self._keys.month(key.month)
-        tallies = [open_tally(key, blob, month) for blob in blobs]
-        union = without_erased(merge(tallies), month) if tallies else Tally.empty(key)
+        union = self._merged(key, blobs) if blobs else Tally.empty(key)
         draw = window_noise(policy, union, tenant, self._keys.noise(key.month)) if policy.noise_scale else no_noise
         return release(union, policy=policy, tenant=tenant, draw=draw)
+
+    def _merged(self, key: WindowKey, blobs: Sequence[bytes]) -> Tally:
+        month = self._keys.month(key.month)
+        try:
+            return without_erased(merge([open_tally(key, blob, month) for blob in blobs]), month)
+        except InvalidTag:
+            message = f"keyring: the token key of {key.month} is not the one that acts were sealed with; restore it"
+            raise KeyringError(message) from None
 
 
 def _gives_way(entry: LedgerRow) -> bool:
@@ -91,8 +109,15 @@ def _gives_way(entry: LedgerRow) -> bool:
     return entry.state == "sealing" or (entry.state == "void" and entry.reason.startswith(DEFAULT_REASON))
 
 
+class Decided(NamedTuple):
+    """The outputs of `ReleaseWindows`; a window is in one of them at most."""
+
+    released: PCollection[ReleasedTable]
+    void: PCollection[VoidWindow]
+
+
 @dataclass(eq=False)
-class ReleaseWindows(beam.PTransform[PCollection[Tuple[str, Iterable[Waiting]]], PCollection[Decided]]):
+class ReleaseWindows(beam.PTransform[PCollection[Tuple[str, Iterable[Waiting]]], Decided]):
     """Release each window whose sources have all passed its publication time.
 
     Input: all that waits for one window. Output: its released table, or why it is void; nothing where the window is
@@ -102,11 +127,12 @@ class ReleaseWindows(beam.PTransform[PCollection[Tuple[str, Iterable[Waiting]]],
     given: Releasing
     gate: Gate
 
-    def expand(self, pcoll: PCollection[Tuple[str, Iterable[Waiting]]]) -> PCollection[Decided]:
-        return pcoll | "Decide" >> beam.ParDo(_Decide(self.given, self.gate))
+    def expand(self, pcoll: PCollection[Tuple[str, Iterable[Waiting]]]) -> Decided:
+        outputs = pcoll | "Decide" >> beam.ParDo(_Decide(self.given, self.gate)).with_outputs(VOID, main="released")
+        return Decided(outputs.released, outputs[VOID])
 
 
-class _Write(beam.DoFn):
+class _Insert(beam.DoFn):
     def __init__(self, given: Releasing) -> None:
         self._given = given
 
@@ -116,23 +142,45 @@ class _Write(beam.DoFn):
     def teardown(self) -> None:
         self._counts.close()
 
-    def process(self, element: Decided) -> Iterator[NoReturn]:
-        if isinstance(element, VoidWindow):
-            self._counts.void(element.tenant, element.kind, element.key, element.policy_digest, element.reason)
-        else:
-            self._counts.begin(element, "complete", "", False)
-            Metrics.counter("windows", self._counts.publish(element)).inc()
+    def process(self, element: ReleasedTable) -> Iterator[NoReturn]:
+        self._counts.begin(element, "complete", "", False)
+        Metrics.counter("windows", self._counts.publish(element)).inc()
         yield from ()
 
 
 @dataclass(eq=False)
-class InsertIfAbsent(beam.PTransform[PCollection[Decided], PCollection[NoReturn]]):
-    """Write released tables and void windows to the counts store; the first value of a number stays."""
+class InsertIfAbsent(beam.PTransform[PCollection[ReleasedTable], PCollection[NoReturn]]):
+    """Write released tables to the counts store; the first value of a number stays."""
 
     given: Releasing
 
-    def expand(self, pcoll: PCollection[Decided]) -> PCollection[NoReturn]:
-        return pcoll | "Write" >> beam.ParDo(_Write(self.given))
+    def expand(self, pcoll: PCollection[ReleasedTable]) -> PCollection[NoReturn]:
+        return pcoll | "Insert" >> beam.ParDo(_Insert(self.given))
+
+
+class _NoteVoid(beam.DoFn):
+    def __init__(self, given: Releasing) -> None:
+        self._given = given
+
+    def setup(self) -> None:
+        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
+
+    def teardown(self) -> None:
+        self._counts.close()
+
+    def process(self, element: VoidWindow) -> Iterator[NoReturn]:
+        self._counts.void(element.tenant, element.kind, element.key, element.policy_digest, element.reason)
+        yield from ()
+
+
+@dataclass(eq=False)
+class NoteVoid(beam.PTransform[PCollection[VoidWindow], PCollection[NoReturn]]):
+    """Say in the ledger that windows are never published; what is there already stays."""
+
+    given: Releasing
+
+    def expand(self, pcoll: PCollection[VoidWindow]) -> PCollection[NoReturn]:
+        return pcoll | "Note" >> beam.ParDo(_NoteVoid(self.given))
 
 
 class _WriteLetters(beam.DoFn):
@@ -166,21 +214,21 @@ class _EndKeys(beam.DoFn):
         self._begins = begins
 
     def setup(self) -> None:
-        self._counts: Optional[CountsStore] = open_counts(self._given.deployment.counts_store)
+        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
 
-    def process(self, element: Delivered) -> Iterator[NoReturn]:
-        if element.passage is not None and element.reader == 0 and self._counts is not None:
-            read_at = max((chunk.read_at or 0 for chunk in element.chunks), default=0)
-            now = max(read_at, element.passage.until)
-            StreamKeys(self._given.deployment, self._given.policy, self._counts, self._begins).end(now)
+    def teardown(self) -> None:
+        self._counts.close()
+
+    def process(self, element: Passage) -> Iterator[NoReturn]:
+        StreamKeys(self._given.deployment, self._given.policy, self._counts, self._begins).end(
+            max(now(), element.until)
+        )
         yield from ()
 
 
 @dataclass(eq=False)
-class EndKeys(beam.PTransform[PCollection[Delivered], PCollection[NoReturn]]):
-    """Destroy the keys whose time has come, each hour of a source's clock.
-
-    Input: deliveries, of which nothing but the hours that were passed is looked at.
+class EndKeys(beam.PTransform[PCollection[Passage], PCollection[NoReturn]]):
+    """Destroy the keys whose time has come, whenever a source's clock passes an hour.
 
     Args:
       begins: civil day number from which windows are published.
@@ -189,5 +237,5 @@ class EndKeys(beam.PTransform[PCollection[Delivered], PCollection[NoReturn]]):
     given: Releasing
     begins: int
 
-    def expand(self, pcoll: PCollection[Delivered]) -> PCollection[NoReturn]:
+    def expand(self, pcoll: PCollection[Passage]) -> PCollection[NoReturn]:
         return pcoll | "End" >> beam.ParDo(_EndKeys(self.given, self.begins))

@@ -12,7 +12,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from schemas.chunks import RawChunk
 from schemas.counts import Tally
-from schemas.gate import ACTS, GAP, TICK, Delivered, Waiting
+from schemas.gate import ACTS, GAP, TICK, Delivered, Passage, Waiting
 from schemas.policy import PrivacyPolicy
 from transforms.gate import Gate, opens_at, windows_lost, windows_passed
 from transforms.keys import OpensKeys
@@ -39,6 +39,20 @@ class TakeChunks(beam.PTransform[PCollection[Delivered], PCollection[RawChunk]])
 
     def expand(self, pcoll: PCollection[Delivered]) -> PCollection[RawChunk]:
         return pcoll | "Take" >> beam.ParDo(_TakeChunks())
+
+
+class _TakePassages(beam.DoFn):
+    def process(self, element: Delivered) -> Iterator[Passage]:
+        if element.passage is not None and element.reader == 0:
+            yield element.passage
+
+
+@dataclass(eq=False)
+class TakePassages(beam.PTransform[PCollection[Delivered], PCollection[Passage]]):
+    """The hours that the first reader of a source passed, and nothing of what it read."""
+
+    def expand(self, pcoll: PCollection[Delivered]) -> PCollection[Passage]:
+        return pcoll | "Take" >> beam.ParDo(_TakePassages())
 
 
 class _WaitForPublication(beam.DoFn):

@@ -11,7 +11,10 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.coders import Coder
+from apache_beam.internal import pickler
 from blake3 import blake3
+
+from tests.support.packed_graphs import with_unpacked
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 
@@ -33,6 +36,7 @@ def forms(word: str) -> set[bytes]:
 
 
 def hits(data: bytes, words=WORDS) -> list[str]:
+    data = with_unpacked(data)
     return [word for word in words for form in forms(word) if form in data]
 
 
@@ -67,6 +71,10 @@ def test_the_hunt_finds_what_was_planted(sample, source):
     assert hits(base64.b64encode(planted[:3000] + b"..CANARYSMITH.."))
 
 
+def test_the_hunt_looks_into_functions_of_a_graph():
+    assert hits(b"\x00\x07" + pickler.dumps(("CANARYSMITH", list(range(99)))) + b"\x12") == ["CANARYSMITH"]
+
+
 def test_the_graph_ends_in_four_types_and_holds_no_message_and_no_key(tmp_path):
     from pipelines import loop, outputs
     from pipelines.exchange import ExchangedLookups
@@ -96,6 +104,8 @@ def test_the_graph_ends_in_four_types_and_holds_no_message_and_no_key(tmp_path):
                     coder = Coder.from_runner_api(parts.coders[parts.pcollections[name].coder_id], context)
                     assert isinstance(coder, ColumnsCoder), one.unique_name
                     leaves.add(coder.name)
-        assert hits(proto.SerializeToString()) == []
+        graph_bytes = proto.SerializeToString()
+        assert b"cloudpickle" in with_unpacked(graph_bytes), "the functions are looked into"
+        assert hits(graph_bytes) == []
     assert leaves == {"ReleasedTable", "SealedReject", "SealedTally", "ArrivalSpan"}
     assert issubclass(outputs.WriteCounts, beam.PTransform)
