@@ -22,7 +22,7 @@ def need_no_job(rest: FlinkRest, name: str) -> None:
       FlinkCheckError: one runs.
       FlinkError: the cluster does not answer.
     """
-    if jobs := _alive(rest, name):
+    if jobs := running(rest, name):
         message = f"flink: job {name} runs already ({jobs[0]}); stop it with a savepoint first"
         raise FlinkCheckError(message)
 
@@ -43,7 +43,7 @@ def check_job(rest: FlinkRest, name: str, interval: int, *, seconds: float = 300
       FlinkError: the cluster does not answer.
     """
     until = time.monotonic() + seconds
-    while not (jobs := _alive(rest, name)):
+    while not (jobs := running(rest, name)):
         if time.monotonic() > until:
             message = f"flink: job {name} does not run after {seconds:.0f} s; see the logs of job server and JobManager"
             raise FlinkCheckError(message)
@@ -86,5 +86,6 @@ def _often(interval: object) -> str:
     return f"a checkpoint every {interval} ms" if known else "no checkpoints"
 
 
-def _alive(rest: FlinkRest, name: str) -> Sequence[str]:
+def running(rest: FlinkRest, name: str) -> Sequence[str]:
+    """The ids of the jobs of this name that have not ended."""
     return sorted(job for job, (called, state) in rest.named_jobs().items() if called == name and state not in ENDED)

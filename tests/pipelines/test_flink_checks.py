@@ -1,5 +1,10 @@
 """What is held against a job after Flink has taken it, and how it is ended, against scripted answers."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pipelines.flink_checks import FlinkCheckError, check_job, need_no_job, wrong_settings
@@ -109,3 +114,45 @@ def test_a_wait_ends():
     running = {f"GET /jobs/{JOB}": {"state": "RUNNING"}}
     with answering(running) as (rest, _), pytest.raises(FlinkError, match="is RUNNING after 0 s"):
         rest.wait_for(JOB, seconds=0)
+
+
+STOPPED = {
+    "GET /jobs/overview": {"jobs": [GONE, {"jid": JOB, "name": "carrel", "state": "RUNNING"}]},
+    f"POST /jobs/{JOB}/stop": {"request-id": "7"},
+    f"GET /jobs/{JOB}/savepoints/7": {"status": {"id": "COMPLETED"}, "operation": {"location": "file:/savepoint-1"}},
+    f"GET /jobs/{JOB}": [{"state": "RUNNING"}, {"state": "FINISHED"}],
+}
+
+
+def upgrade(*words):
+    script = Path(__file__).parents[2] / "deploy" / "flink" / "upgrade.sh"
+    environment = {**os.environ, "PYTHON": sys.executable}
+    return subprocess.run([script, *words], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_upgrade_submits_from_the_savepoint():
+    with answering(STOPPED) as (rest, asked):
+        done = upgrade(rest.address, "carrel", "echo", "carrel", "stream", "--", "--runner=X")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "stopped with file:/savepoint-1",
+        "carrel stream -- --runner=X --savepoint_path=file:/savepoint-1",
+    ]
+    assert [body for method, _, body in asked if method == "POST"] == [{"drain": False}]
+
+
+def test_an_upgrade_that_cannot_stop_the_job_submits_nothing():
+    failed = {"status": {"id": "COMPLETED"}, "operation": {}}
+    with answering({**STOPPED, f"GET /jobs/{JOB}/savepoints/7": failed}) as (rest, _):
+        done = [
+            upgrade(rest.address, "carrel", "echo", "submitted"),
+            upgrade(rest.address, "another", "echo", "submitted"),
+            upgrade(rest.address, "carrel"),
+        ]
+
+    assert {(one.returncode, one.stdout) for one in done} == {(2, "")}
+    assert [one.stderr.count("\n") for one in done] == [1, 1, 1]
+    assert "the savepoint failed; the job runs on" in done[0].stderr
+    assert "no job another runs at" in done[1].stderr
+    assert "need REST, JOB and the COMMAND" in done[2].stderr
