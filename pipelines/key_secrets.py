@@ -11,6 +11,7 @@ always consistent. A copied version does not open under another name.
 
 import contextlib
 import functools
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Any, Iterator, Optional
@@ -29,7 +30,9 @@ from google.api_core.exceptions import (
 )
 from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.cloud.kms_v1 import CryptoKey, CryptoKeyVersion, KeyManagementServiceClient
+from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 from google.cloud.secretmanager_v1 import Secret, SecretManagerServiceClient, SecretVersion
+from google.cloud.secretmanager_v1.services.secret_manager_service.transports import SecretManagerServiceGrpcTransport
 
 from pipelines.key_place import KeptKey, KeyringAwayError, KeyringError
 from pipelines.keyring_address import cloud_keyring
@@ -60,6 +63,9 @@ def connection(address: str, process: int) -> Connection:
     Once for each keyring and process: keyrings are opened for every batch, connections are kept.
     """
     del address, process
+    for transport in (SecretManagerServiceGrpcTransport, KeyManagementServiceGrpcTransport):
+        # Turned to debug it would write whole answers: a key that was opened.
+        logging.getLogger(transport.__module__).setLevel(logging.WARNING)
     return Connection(SecretManagerServiceClient(), KeyManagementServiceClient())
 
 

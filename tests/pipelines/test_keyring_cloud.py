@@ -1,5 +1,6 @@
 """The keyring in Google Cloud: what is destroyed there, what its administrators could bring back, what it says."""
 
+import logging
 import subprocess
 import sys
 
@@ -183,6 +184,24 @@ def test_a_process_connects_once(monkeypatch):
 
     assert len(made) == 2
     pipelines.key_secrets.connection.cache_clear()
+
+
+def test_the_clients_never_write_an_opened_key_even_when_their_debug_messages_are_on(monkeypatch):
+    loggers = [
+        logging.getLogger(f"google.cloud.{one}.transports.grpc")
+        for one in ("kms_v1.services.key_management_service", "secretmanager_v1.services.secret_manager_service")
+    ]
+    for name in ("SecretManagerServiceClient", "KeyManagementServiceClient"):
+        monkeypatch.setattr(pipelines.key_secrets, name, lambda: None)
+    for logger in loggers:
+        assert logger.name in sys.modules
+        logger.setLevel(logging.DEBUG)
+    pipelines.key_secrets.connection.cache_clear()
+
+    KeySecrets(ADDRESS)
+
+    pipelines.key_secrets.connection.cache_clear()
+    assert [logger.isEnabledFor(logging.DEBUG) for logger in loggers] == [False, False]
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import pickle
 
 import pytest
+from google.api_core.exceptions import PermissionDenied
 
 import pipelines.key_secrets
 from pipelines.key_folder import KeyFolder
 from pipelines.key_secrets import Connection, KeySecrets
 from pipelines.keyring import Keyring, KeyringError, NoiseKeyGone
 from tests.support.google_keys import FakeKms, FakeSecretManager
+from tests.support.google_keys_server import clients
 
 ADDRESS = "gcp-secrets:projects/library-keys/locations/europe-west3/keyRings/carrel"
 KNOWN = [b"", b"short", bytes(32), bytes(range(32))]
@@ -61,9 +63,32 @@ class InCloud:
         return any(secret in data for data in self.secrets.data.values())
 
 
-@pytest.fixture(params=[InFolder, InCloud], ids=["folder", "cloud"])
+class OverTheWire(InCloud):
+    """The fakes behind gRPC, asked by the services' own clients."""
+
+    def __init__(self, directory, monkeypatch) -> None:
+        super().__init__(directory, monkeypatch)
+        self._served = clients(self.secrets, self.kms)
+        connected = Connection(*self._served.__enter__())
+        monkeypatch.setattr(pipelines.key_secrets, "connection", lambda *_: connected)
+        self.place = KeySecrets(ADDRESS)
+
+    def close(self):
+        self._served.__exit__(None, None, None)
+
+    def cut_destruction_short(self, name, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setitem(self.secrets.failing, "delete_secret", PermissionDenied("CANARY"))
+            with pytest.raises(KeyringError, match="may not use the keyring"):
+                self.place.destroy(name)
+
+
+@pytest.fixture(params=[InFolder, InCloud, OverTheWire], ids=["folder", "cloud", "wire"])
 def kept(request, tmp_path, monkeypatch):
-    return request.param(tmp_path / "keyring", monkeypatch)
+    made = request.param(tmp_path / "keyring", monkeypatch)
+    yield made
+    if request.param is OverTheWire:
+        made.close()
 
 
 def secret(key):

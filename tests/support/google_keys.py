@@ -162,6 +162,8 @@ class FakeKms(Calls):
                 if version.state != LIVE:
                     raise FailedPrecondition("not enabled")
                 version.state = SCHEDULED
+                return version
+        raise NotFound("none")
 
     def encrypt(self, *, request=None, timeout=None, **given):
         asked = self._ask("encrypt", kms_v1.EncryptRequest, request, given, timeout)
