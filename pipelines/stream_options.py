@@ -37,10 +37,9 @@ _FLINK: Mapping[str, _Form] = {
     "checkpointing_mode": re.compile("EXACTLY_ONCE"),
     "checkpoint_timeout_millis": _NUMBER,
     "min_pause_between_checkpoints": _NUMBER,
-    "tolerable_checkpoint_failure_number": _NUMBER,
     "externalized_checkpoints_enabled": _FLAG,
     "retain_externalized_checkpoints_on_cancellation": _FLAG,
-    "state_backend": re.compile("filesystem|hashmap|rocksdb"),
+    "state_backend": re.compile("filesystem|rocksdb"),
     "state_backend_storage_path": _TEXT,
     "savepoint_path": _TEXT,
     "number_of_execution_retries": _NUMBER,
@@ -238,6 +237,8 @@ def _need_flink(found: Mapping[str, str], runner: str) -> None:
         raise _refusal("job_endpoint", "missing: where does the job server listen?")
     if "max_parallelism" in found and int(found["max_parallelism"]) < int(found.get("parallelism", 1)):
         raise _refusal("max_parallelism", "it is lower than --parallelism")
+    if ("state_backend" in found) != ("state_backend_storage_path" in found):
+        raise _refusal("state_backend", "it goes with --state_backend_storage_path; without both Flink's own holds")
     kind = found.get("environment_type")
     if kind is None and (runner == "PortableRunner" or not _is_here(found.get("flink_master", "[auto]"))):
         raise _refusal("environment_type", "missing: EXTERNAL, and a worker pool as --environment_config")

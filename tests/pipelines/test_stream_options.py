@@ -92,6 +92,10 @@ def test_names_and_values_may_stand_apart_and_switches_say_true():
         ("--job_name=", "its value is missing or has another form"),
         ("--checkpointing_mode=AT_LEAST_ONCE", "its value is missing or has another form"),
         ("--runner=PortableRunner", "it is given twice"),
+        ("--tolerable_checkpoint_failure_number=3", "no option that is known"),
+        ("--state_backend=rocksdb", "it goes with --state_backend_storage_path"),
+        ("--state_backend_storage_path=file:///state", "it goes with --state_backend_storage_path"),
+        ("--state_backend=hashmap", "its value is missing or has another form"),
         ("--max_parallelism=1 --parallelism=2", "it is lower than --parallelism"),
     ],
 )
