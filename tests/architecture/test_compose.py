@@ -106,9 +106,10 @@ def test_the_submission_asks_for_the_same_as_on_kubernetes():
     words = SERVICES["submit"]["command"]
 
     def alike(given):
-        return [re.sub(r"^(--readers|--parallelism)=\d+$", r"\1", one) for one in given]
+        return [re.sub(r"^(--readers|--parallelism|--flink)=.*$", r"\1", one) for one in given]
 
     assert alike(words) == alike([*there["command"], *there["args"]])
+    assert "--flink=http://jobmanager:8081" in words
     assert SERVICES["workers"]["command"][:3] == ["python", "-m", "pipelines.worker_pool"]
     assert f"--environment_config=127.0.0.1:{SERVICES['workers']['command'][3]}" in words
 

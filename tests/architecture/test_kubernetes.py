@@ -246,6 +246,7 @@ def options():
     assert faults(shlex.join(words[: words.index("--")])) == []
     given = words[words.index("--") + 1 :]
     assert stream_options(given).engine == "flink"
+    assert "--flink=http://carrel-flink-rest:8081" in words  # without it the pod would have to stay
     return dict(one.removeprefix("--").partition("=")[::2] for one in given)
 
 
