@@ -13,8 +13,6 @@ from documents import ROOT, blocks, documents, run_blocks
 PAGES = {str(page.relative_to(ROOT)): page for page in documents()}
 # Those of the examples are run, and what came of them looked at, by `test_examples.py`.
 RUN = [name for name, page in PAGES.items() if blocks(page) and name != "examples/README.md" and "runbooks" not in name]
-# Commands that the documents name as not there yet; one that comes must go from here.
-TO_COME = {"carrel stream"}
 
 
 def commands_of(page: Path) -> list[str]:
@@ -41,13 +39,7 @@ def test_the_pages_that_show_commands_are_known():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_that_a_page_names_exists_with_its_options(name):
-    shown = [line for line in commands_of(PAGES[name]) if line not in TO_COME]
-
-    assert [f"{line}: {fault}" for line in shown for fault in faults(line)] == []
-
-
-def test_what_is_to_come_is_not_there_yet():
-    assert all(faults(command) for command in TO_COME)
+    assert [f"{line}: {fault}" for line in commands_of(PAGES[name]) for fault in faults(line)] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
