@@ -237,24 +237,35 @@ def live(context: typer.Context) -> None:
 
 @app.command(
     epilog=examples(
-        "carrel stream -- --runner=PortableRunner --job_endpoint=127.0.0.1:8099 --environment_type=EXTERNAL \\\n"
-        "    --environment_config=127.0.0.1:50000 --checkpointing_interval=30000 --finish_bundle_before_checkpointing",
+        "carrel stream --flink http://127.0.0.1:8081 -- --runner=PortableRunner --job_endpoint=127.0.0.1:8099 \\\n"
+        "    --environment_type=EXTERNAL --environment_config=127.0.0.1:50000 \\\n"
+        "    --checkpointing_interval=30000 --finish_bundle_before_checkpointing",
+        "carrel stream -- --runner=PrismRunner --prism_location=bin/prism",
     )
 )
 def stream(
     context: typer.Context,
     options: Annotated[Optional[list[str]], typer.Argument(metavar="-- OPTIONS", help="Options of Beam.")] = None,
-    readers: Annotated[int, typer.Option(min=1, max=20, help="How many read each source's partitions.")] = 1,
+    readers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=20, help="How many read each source's partitions.")
+    ] = 1,
+    flink: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="URL", help="Flink's REST address: the job's checkpoints are looked at.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Submit the streaming graph to Flink or Dataflow.
+    """Submit the streaming graph to Flink, Dataflow or Prism.
 
-    The engine keeps the state; a job that starts without it reads again what open windows need.
+    The engine keeps the state; a job that starts without it reads again what open windows need. Options of Beam that
+    are unknown, or would leak, are refused. With --flink URL a job without the checkpoints asked for is cancelled.
     """
 
     def work(run: Invocation) -> int:
         from pipelines.commands import streaming  # noqa: PLC0415
 
-        return streaming.stream(run, options or (), readers=readers)
+        return streaming.stream(run, options or (), readers=readers, flink=flink)
 
     guarded(context, work)
 

@@ -77,6 +77,7 @@ class KafkaSource(UnboundedSource):
       environment: setting -> name of the environment variable that holds its value there.
       since: arrival, ms UTC, from which a clean start reads; None from the first message.
       readers: how many readers share the partitions; reader: which of them this is.
+      policy: digest of the policy under which a clean start was made; a checkpoint keeps it.
     """
 
     source: str
@@ -85,6 +86,7 @@ class KafkaSource(UnboundedSource):
     environment: Tuple[Tuple[str, str], ...]
     since: Optional[int]
     readers: int
+    policy: str
     reader: int = 0
 
     def split(self, desired_num_splits: int, options: Any = None) -> Iterator["KafkaSource"]:
@@ -166,6 +168,7 @@ class KafkaReader(UnboundedReader):
             self._source.source,
             self._source.reader,
             self._source.readers,
+            self._source.policy,
             tuple(replace(chunk, read_at=read_at) for chunk in batch.chunks) if batch else (),
             tuple((gap.after or 0, read_at if gap.until is None else gap.until) for gap in batch.gaps) if batch else (),
             passage,

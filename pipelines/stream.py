@@ -1,9 +1,10 @@
-"""`carrel stream`: submits the streaming graph to an engine: Flink, Dataflow, or Prism for trials.
+"""`carrel stream`: the streaming job, built for an engine: Flink, Dataflow, or Prism for trials.
 
 python -m pipelines.stream -c carrel.toml -- <Beam options>
 """
 
 import os
+import sys
 from dataclasses import dataclass, replace
 from typing import Mapping, Sequence
 
@@ -14,13 +15,15 @@ from pipelines.bus import BusError
 from pipelines.configuration import ConfigurationError, Deployment, SourceConfig, feeding
 from pipelines.counts_opening import open_counts
 from pipelines.counts_store import CountsStore
+from pipelines.kafka_bus_questions import Questions
 from pipelines.kafka_bus_settings import BrokerSettings, broker_settings
 from pipelines.kafka_first import First, first_messages
 from pipelines.kafka_reader import KafkaSource, read_kafka
 from pipelines.replay import job_of
+from pipelines.retention import check_retention
 from pipelines.stream_graph import Begins, LookupsOnWorker, build_stream_graph, gates_of
 from pipelines.stream_release import Releasing
-from schemas.policy import PrivacyPolicy
+from schemas.policy import PrivacyPolicy, Table
 from transforms.decode import Decoding
 from transforms.gate import earliest_needed
 from transforms.privacy.times import TOLERANCE, Zone
@@ -41,21 +44,30 @@ class Start:
 
 
 def build(
-    deployment: Deployment, policy: PrivacyPolicy, options: Sequence[str], *, readers: int, now: int
+    deployment: Deployment,
+    policy: PrivacyPolicy,
+    options: Sequence[str],
+    *,
+    readers: int,
+    now: int,
+    is_restored: bool = False,
 ) -> beam.Pipeline:
     """The whole job, ready to run.
 
     Args:
+      options: of Beam, as `pipelines.stream_options` judged them.
       readers: how many readers share the partitions of each source.
       now: the wall clock, ms UTC.
+      is_restored: it goes on from a savepoint, which holds what the bus may have forgotten.
 
     Raises:
       ConfigurationError: a source that tables wait for has no Kafka bus, or nothing is known of its beginning.
+      RetentionError: a bus forgets before its windows are released.
       BusError, StoreError, KeyringError: one line each.
     """
     with open_counts(deployment.counts_store) as counts:
         job = job_of(deployment, policy, counts, now)
-        starts = _starts(deployment, policy, counts)
+        starts = _starts(deployment, policy, counts, is_restored=is_restored)
     reads = {
         name: read_kafka(
             KafkaSource(
@@ -65,6 +77,7 @@ def build(
                 environment=tuple(sorted(bus.environment.items())),
                 since=starts[name].since,
                 readers=readers,
+                policy=policy.digest,
             )
         )
         for name, bus in ((source.name, source.bus) for source in deployment.sources)
@@ -81,13 +94,15 @@ def build(
         now=job.now,
         day=job.day,
     )
-    root = beam.Pipeline(options=PipelineOptions([*options, "--no_save_main_session", "--streaming"]))
+    root = beam.Pipeline(options=PipelineOptions(list(options)))
     gates = gates_of(deployment, policy, begins, dict.fromkeys(begins, readers))
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, job.keyring))
     return root
 
 
-def _starts(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore) -> Mapping[str, Start]:
+def _starts(
+    deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore, *, is_restored: bool
+) -> Mapping[str, Start]:
     zone = Zone(policy.time_zone)
     settled = {where for where, row in counts.ledger(deployment.tenant).items() if row.state != "sealing"}
     starts = {}
@@ -98,14 +113,20 @@ def _starts(deployment: Deployment, policy: PrivacyPolicy, counts: CountsStore) 
         if source.bus is None or not source.bus.topics:
             message = f"carrel stream: source {source.name} has no Kafka bus; add one, or declare it ended"
             raise ConfigurationError(message)
-        first = _first(
-            source, source.bus.topics, broker_settings(source.bus.settings, source.bus.environment, os.environ)
-        )
+        settings = broker_settings(source.bus.settings, source.bus.environment, os.environ)
+        _check_retention(source, tables, source.bus.topics, settings)
+        first = _first(source, source.bus.topics, settings)
+        if is_restored and first.truncated and not source.complete_from:
+            message = (
+                f"carrel stream: source {source.name}: its bus has forgotten its first messages, so it does not tell"
+                " from which day the job had all; write that day into carrel.toml: complete_from"
+            )
+            raise ConfigurationError(message)
         begins = _begins(source, first, zone)
         needed = earliest_needed(tables, settled, begins.day, zone)
         assert needed is not None  # noqa: S101 - it has tables
         since = needed - TOLERANCE
-        if first.truncated and first.stamp is not None and first.stamp > since:
+        if not is_restored and first.truncated and first.stamp is not None and first.stamp > since:
             # What the bus no longer has can't be read again: those windows are void.
             begins = replace(begins, day=max(begins.day, day_of(first.stamp, zone) + 1))
         starts[source.name] = Start(begins, since)
@@ -120,6 +141,20 @@ def _first(source: SourceConfig, topics: Sequence[str], settings: BrokerSettings
         raise BusError(message) from None
 
 
+def _check_retention(
+    source: SourceConfig, tables: Sequence[Table], topics: Sequence[str], settings: BrokerSettings
+) -> None:
+    questions = Questions(settings, lambda _: None)
+    try:
+        for topic in topics:
+            kept = questions.retention(topic)
+            # Beside a limit of bytes a time promises nothing.
+            time = kept.time if kept.size is None else 0
+            check_retention(source.name, time, tables, state_is_only_copy=source.state_is_only_copy)
+    finally:
+        questions.close()
+
+
 def _begins(source: SourceConfig, first: First, zone: Zone) -> Begins:
     if source.complete_from:
         return Begins(day_number(source.complete_from), by_default=False)
@@ -130,3 +165,10 @@ def _begins(source: SourceConfig, first: First, zone: Zone) -> Begins:
         )
         raise ConfigurationError(message)
     return Begins(day_of(first.stamp, zone), by_default=True)
+
+
+if __name__ == "__main__":
+    from pipelines import command_line
+
+    sys.argv[1:1] = ["stream"]
+    command_line.main()

@@ -62,7 +62,7 @@ class _Decide(beam.DoFn):
         waiting = sorted(element[1], key=lambda one: (one.what, one.source, one.reader, one.blob))
         key, tenant, policy = waiting[0].key, self._given.deployment.tenant, self._given.policy
         table = policy.table(key.table)
-        if not is_open(self._gate.feeds, waiting):
+        if not is_open(self._gate.feeds, waiting, policy.digest):
             Metrics.counter("windows", f"held/{key.table}").inc()
             return
         entry = self._counts.ledger(tenant).get((key.table, key.start))

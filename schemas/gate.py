@@ -28,6 +28,7 @@ class Delivered:
 
     Attributes:
       reader, readers: which of how many readers of the source.
+      policy: digest of the policy under which the reader began: all that it delivered was tallied under that one.
       gaps: arrivals (ms UTC) between which messages are lost.
       passage: hours that the reader's clock passed with it.
     """
@@ -35,6 +36,7 @@ class Delivered:
     source: str
     reader: int
     readers: int
+    policy: str
     chunks: Tuple[RawChunk, ...] = ()
     gaps: Tuple[Tuple[int, int], ...] = ()
     passage: Optional[Passage] = None
@@ -51,6 +53,7 @@ class Waiting:
       what: ACTS (a sealed tally), TICK (one reader has passed the publication time), GAP (lost messages).
       rows: how many acts.
       blob: as in `schemas.counts.SealedTally`; empty unless ACTS.
+      policy: of a TICK, as in `Delivered`; else empty.
     """
 
     key: WindowKey
@@ -59,6 +62,7 @@ class Waiting:
     reader: int = 0
     rows: int = 0
     blob: bytes = b""
+    policy: str = ""
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,14 @@ def void_reason(table: Table, key: WindowKey, feeds: Sequence[GateFeed], waiting
     return "gap" if any(one.what == GAP for one in waiting) else ""
 
 
-def is_open(feeds: Sequence[GateFeed], waiting: Collection[Waiting]) -> bool:
-    """Whether all readers of all sources have passed the window's publication time."""
-    ticked = {(one.source, one.reader) for one in waiting if one.what == TICK}
+def is_open(feeds: Sequence[GateFeed], waiting: Collection[Waiting], policy: str) -> bool:
+    """Whether all readers of all sources have passed the window's publication time.
+
+    Args:
+      policy: digest of the policy that the window would be released under. The word of a reader that began under
+        another one does not count: what it delivered before may not be in all tables of this one.
+    """
+    ticked = {(one.source, one.reader) for one in waiting if one.what == TICK and one.policy == policy}
     return all((feed.source, reader) in ticked for feed in feeds for reader in range(feed.readers))
 
 

@@ -113,7 +113,8 @@ class _TellWindows(beam.DoFn):
                 yield self._told(Waiting(key, GAP, element.source, element.reader), table.name)
             if element.passage is not None:
                 for key in windows_passed(table, element.passage, self._feed.begins, self._zone):
-                    yield self._told(Waiting(key, TICK, element.source, element.reader), table.name)
+                    tick = Waiting(key, TICK, element.source, element.reader, policy=element.policy)
+                    yield self._told(tick, table.name)
 
     def _told(self, one: Waiting, name: str) -> Keyed:
         (table,) = (table for table in self._tables if table.name == name)

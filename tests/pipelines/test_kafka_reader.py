@@ -15,7 +15,7 @@ from transforms.privacy.times import GRACE
 
 HOUR, MINUTE = 3_600_000, 60_000
 T0 = 1_772_341_200_000  # a full hour
-SOURCE = KafkaSource("ils", ("t",), None, (), None, 2, 1)
+SOURCE = KafkaSource("ils", ("t",), None, (), None, 2, "digest", 1)
 FRESH = KafkaMark((), None, None)
 
 
@@ -46,7 +46,7 @@ def test_what_a_poll_takes_is_one_element_that_says_when_it_was_read(wall):
     delivered, _, _ = taken(KafkaReader(SOURCE, bus, FRESH))
 
     assert isinstance(delivered, Delivered)
-    assert (delivered.source, delivered.reader, delivered.readers) == ("ils", 1, 2)
+    assert (delivered.source, delivered.reader, delivered.readers, delivered.policy) == ("ils", 1, 2, "digest")
     assert [chunk.wrapping.stamps for chunk in delivered.chunks] == [(T0, T0 + 5), (T0 + 3,)]
     assert [chunk.read_at for chunk in delivered.chunks] == wall * 2
 
@@ -203,7 +203,7 @@ def test_readers_share_the_partitions_by_number(monkeypatch):
 
     monkeypatch.setattr(kafka_reader, "KafkaBus", bus)
     monkeypatch.setenv("BROKERS", "localhost:1")
-    source = KafkaSource("ils", ("t",), None, (("bootstrap.servers", "BROKERS"),), None, 3)
+    source = KafkaSource("ils", ("t",), None, (("bootstrap.servers", "BROKERS"),), None, 3, "digest")
     for one in source.split(1):
         one.create_reader(None, None)
 
@@ -215,7 +215,7 @@ def test_a_pickled_source_holds_names_and_no_secret(monkeypatch, tmp_path):
     settings = tmp_path / "kafka.properties"
     settings.write_text("bootstrap.servers=localhost:1\nsasl.password=hunter2secret\n")
     monkeypatch.setenv("PASSWORD", "hunter2secret")
-    source = KafkaSource("ils", ("t",), str(settings), (("sasl.password", "PASSWORD"),), 5, 2, 1)
+    source = KafkaSource("ils", ("t",), str(settings), (("sasl.password", "PASSWORD"),), 5, 2, "digest", 1)
 
     pickled = pickle.dumps(source)
 

@@ -9,13 +9,13 @@ KEY = WindowKey("t", "2026-03-01", "2026-04-01")
 
 def test_a_delivery_shows_nothing_of_itself():
     chunk = RawChunk("ils", b"", (b"21234000000018",), "bus", wrapping=Wrapping("t", (1,)), read_at=2)
-    delivered = Delivered("ils", 0, 1, (chunk,), ((0, 1),), Passage(None, 3_600_000))
+    delivered = Delivered("ils", 0, 1, "digest", (chunk,), ((0, 1),), Passage(None, 3_600_000))
 
     assert repr(delivered) == str(delivered) == f"{[delivered]}"[1:-1] == "Delivered(<redacted>)"
 
 
 def test_a_delivery_may_hold_nothing_but_that_an_hour_passed():
-    told = Delivered("ils", 1, 2, passage=Passage(0, 3_600_000))
+    told = Delivered("ils", 1, 2, "digest", passage=Passage(0, 3_600_000))
 
     assert (told.chunks, told.gaps, told.passage) == ((), (), Passage(0, 3_600_000))
 

@@ -40,7 +40,7 @@ def a_stream_graph(directory: Path) -> beam.Pipeline:
         day="2026-01-01",
     )
     reads = {
-        source.name: read_kafka(KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2))
+        source.name: read_kafka(KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2, policy.digest))
         for source in deployment.sources
         if source.bus is not None
     }

@@ -131,22 +131,29 @@ def feed(source="ils", begins="2026-03-01", *, readers=1, kinds=("circulation",)
     return GateFeed(source, readers, kinds, day_number(dt.date.fromisoformat(begins)), by_default)
 
 
-def tick(source="ils", reader=0):
-    return Waiting(MARCH, TICK, source, reader)
+def tick(source="ils", reader=0, policy="digest"):
+    return Waiting(MARCH, TICK, source, reader, policy=policy)
 
 
 def test_a_window_is_open_when_every_reader_of_every_source_has_passed_it():
     feeds = (feed(readers=2), feed("crm"))
     ticks = [tick(reader=0), tick(reader=1), tick("crm")]
 
-    assert is_open(feeds, [*ticks, Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x")])
+    assert is_open(feeds, [*ticks, Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x")], "digest")
     for missing in ticks:
-        assert not is_open(feeds, [one for one in ticks if one is not missing])
-    assert not is_open(feeds, [])
+        assert not is_open(feeds, [one for one in ticks if one is not missing], "digest")
+    assert not is_open(feeds, [], "digest")
 
 
 def test_acts_and_gaps_open_nothing():
-    assert not is_open((feed(),), [Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x"), Waiting(MARCH, GAP, "ils")])
+    assert not is_open(
+        (feed(),), [Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x"), Waiting(MARCH, GAP, "ils")], "digest"
+    )
+
+
+def test_the_word_of_a_reader_that_began_under_another_policy_opens_nothing():
+    assert not is_open((feed(),), [tick(policy="older")], "digest")
+    assert is_open((feed(),), [tick(policy="older"), tick()], "digest")
 
 
 @pytest.mark.parametrize(
