@@ -50,7 +50,9 @@ def check_job(rest: FlinkRest, name: str, interval: int, *, seconds: float = 300
         time.sleep(0.2)
     job = jobs[0]
     if rest.wait_for(job, "RUNNING", "RESTARTING", *ENDED, seconds=seconds) in ENDED:
-        message = f"flink: job {name} ended as it began; see the JobManager's log. A savepoint may not fit it"
+        message = (
+            f"flink: job {name} ended as it began: a savepoint that does not fit, or no right to write checkpoints"
+        )
         raise FlinkCheckError(message)
     try:
         settings = rest.checkpoint_settings(job)

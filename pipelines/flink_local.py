@@ -40,9 +40,10 @@ def _up(words: argparse.Namespace, folder: Path) -> str:
     ports = {name: port for name in PORTS if (port := getattr(words, f"{name}_port")) is not None}
     cluster = FlinkCluster(folder, jars_of(POM), words.slots, words.state_backend, ports=ports)
     cluster.start(words.task_managers)
+    tasks = words.task_managers * words.slots
     return (
         f"flink: ready at {cluster.address}; logs in {folder}/log\n"
-        f"carrel stream -- {' '.join(cluster.options)} --parallelism={words.task_managers * words.slots}"
+        f"carrel stream --flink {cluster.address} -- {' '.join(cluster.options)} --parallelism={tasks}"
         " --checkpointing_interval=30000 --finish_bundle_before_checkpointing\n"
     )
 
