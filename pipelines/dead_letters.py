@@ -1,12 +1,8 @@
 """The dead-letter directory: refused messages, sealed, one file a batch; which of them were redriven; who opened them.
 
-A line is the reject's clear part with the sealed bytes added at its end, so that the exact bytes the
-sealing is bound to can be cut out again. Files never change: which of its lines were redriven is in one beside it.
+Files never change: which of its lines were redriven is in one beside it.
 """
 
-import base64
-import binascii
-import json
 import os
 import re
 from collections import Counter
@@ -18,19 +14,15 @@ from cryptography.exceptions import InvalidTag
 
 from pipelines.access_log import Access, AccessLog
 from pipelines.iso_days import is_iso_day
+from pipelines.letter import DeadLetterError, Letter, damaged, letter_of, line_of
 from schemas.rejects import SealedReject
 
 Opener = Callable[[bytes, bytes, bytes], bytes]
-Wanted = Callable[["Letter"], bool]
+Wanted = Callable[[Letter], bool]
 _BATCH = re.compile(r"[A-Za-z0-9._-]{1,160}")
 _FILE = re.compile(r"(\d{4}-\d{2}-\d{2})_([A-Za-z0-9._-]{1,160})(?:~\d+)?\.jsonl")
 _PARTIAL = re.compile(r"\.(\d{4}-\d{2}-\d{2})_.*\.partial")
-_SEALED = b',"sealed":"'
 _REDRIVEN = ".redriven"
-
-
-class DeadLetterError(ValueError):
-    """The dead letters cannot be used; one line says what, where and what to do, and quotes no data."""
 
 
 @dataclass(frozen=True, order=True)
@@ -48,49 +40,11 @@ class DeadLetterCount:
     redriven: int = 0
 
 
-@dataclass(frozen=True, repr=False)
-class Letter:
-    """One line of a file.
-
-    Attributes:
-      file, number: where it is; lines are numbered from 1.
-      clear: the exact bytes that the sealing is bound to; fields: the same, read.
-      sealed: empty when the message was over the size limit and is not kept.
-    """
-
-    file: Path
-    number: int
-    day: str
-    clear: bytes
-    fields: dict[str, Any]
-    sealed: bytes
-    is_redriven: bool
-
-    def __repr__(self) -> str:
-        return "Letter(<sealed>)"
-
-    @property
-    def what(self) -> tuple[str, str]:
-        """Its source and reason."""
-        return self.fields["source"], self.fields["reason"]
-
-
 def _iso(day: str) -> str:
     if not is_iso_day(day):
         message = "dead letters: a day is not written YYYY-MM-DD"
         raise DeadLetterError(message)
     return day
-
-
-def line_of(reject: SealedReject) -> bytes:
-    """The line of a letter, wherever it is kept: its clear part with the sealed bytes at its end."""
-    clear = reject.clear
-    fields = json.loads(clear)
-    named = (fields.get("source"), fields.get("reason")) if isinstance(fields, dict) else ()
-    if named != (reject.source, reject.reason) or "sealed" in fields or not clear.endswith(b"}") or b"\n" in clear:
-        message = "dead letters: a reject's clear part does not describe it; report this as a bug"
-        raise DeadLetterError(message)
-    return clear[:-1] + _SEALED + base64.b64encode(reject.sealed) + b'"}\n'
 
 
 class DeadLetterDirectory:
@@ -181,19 +135,7 @@ class DeadLetterDirectory:
         for file, day, _ in self._files():
             redriven = self._redriven(file)
             for number, line in enumerate(file.read_bytes().splitlines(), 1):
-                at = line.rfind(_SEALED)
-                try:
-                    clear = line[:at] + b"}"
-                    fields = json.loads(clear)
-                    text, end = line[at + len(_SEALED) : -2], line[-2:]
-                    sealed = base64.b64decode(text, validate=True)
-                    sound = at > 0 and end == b'"}' and isinstance(fields["source"], str)
-                    sound = sound and isinstance(fields["reason"], str)
-                except (ValueError, KeyError, TypeError, RecursionError, binascii.Error):
-                    sound = False
-                if not sound:
-                    raise self._refused(file, number, "is not a dead letter")
-                yield Letter(file, number, day, clear, fields, sealed, number in redriven)
+                yield letter_of(line, file, number, day, is_redriven=number in redriven)
 
     def _redriven(self, file: Path) -> frozenset[int]:
         marks = file.with_suffix(_REDRIVEN)
@@ -202,10 +144,7 @@ class DeadLetterDirectory:
         except FileNotFoundError:
             return frozenset()
         except ValueError:
-            raise self._refused(marks, 1, "is not a list of line numbers") from None
-
-    def _refused(self, file: Path, number: int, what: str) -> DeadLetterError:
-        return DeadLetterError(f"dead letters {file}, line {number}: {what}; move the file away and look into it")
+            raise damaged(marks, 1, "is not a list of line numbers") from None
 
     def list(self) -> tuple[DeadLetterCount, ...]:
         """How many letters there are by file day, source and reason, sorted.

@@ -11,8 +11,9 @@ import os
 from typing import Protocol, Sequence
 
 from pipelines.configuration import Deployment
-from pipelines.dead_letters import DeadLetterDirectory, line_of
+from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.kafka_bus_settings import broker_settings
+from pipelines.letter import line_of
 from pipelines.publisher import KafkaPublisher, Outgoing, Publisher, PubsubPublisher
 from schemas.rejects import SealedReject
 

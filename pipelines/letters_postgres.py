@@ -4,7 +4,7 @@ from typing import Any, Callable, Sequence, TypeVar
 
 import psycopg
 
-from pipelines.dead_letters import DeadLetterError, line_of
+from pipelines.letter import DeadLetterError, line_of
 from schemas.rejects import SealedReject
 
 _T = TypeVar("_T")

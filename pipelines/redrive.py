@@ -17,9 +17,9 @@ from google.api_core.exceptions import GoogleAPICallError
 from pipelines.archive_forms import form_of
 from pipelines.bus import BusError
 from pipelines.configuration import Deployment, SourceConfig
-from pipelines.dead_letters import Letter
 from pipelines.id_maps import lookups_of
 from pipelines.kafka_bus_settings import broker_settings
+from pipelines.letter import Letter
 from pipelines.publisher import KafkaPublisher, Outgoing, Publisher, PubsubPublisher
 from pipelines.pubsub_bus_client import PATIENCE, connect
 from pipelines.replay import rules_of

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Optional
 
 from pipelines.commands.dead_letters import access
-from pipelines.dead_letters import DeadLetterDirectory, Letter
+from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.invocation import DONE, Invocation, UsageError
+from pipelines.letter import Letter
 from pipelines.opening import load_private, open_reject
 from pipelines.redrive import Kind, judge_letters, publish, write_archive
 from pipelines.terminal import say, show_table

@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, TopicPartition
 from pipelines.bus import Limits
 from pipelines.buses import open_buses
 from pipelines.configuration import capabilities, load
-from pipelines.dead_letters import DeadLetterDirectory, DeadLetterError
+from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.journal import Journal
+from pipelines.letter import DeadLetterError
 from pipelines.letters_output import letters_output, purge_letters
 from pipelines.letters_postgres import PostgresLetters
 from pipelines.live import live

@@ -9,7 +9,8 @@ import pytest
 from blake3 import blake3
 
 from pipelines.access_log import Access, AccessLog, AccessLogError
-from pipelines.dead_letters import DeadLetterDirectory, DeadLetterError
+from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.letter import DeadLetterError
 from schemas.rejects import SealedReject
 
 KEY = bytes(range(7, 39))
