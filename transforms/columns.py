@@ -125,8 +125,8 @@ def columns_of(
     """Turn events of one kind into a batch.
 
     A retraction names its act by id, and its window by the time of the act: whom, where and what else it names
-    is not looked at, and none of it is kept. One that takes back an erasure has to name its patron: other
-    systems' ids of that person are found by it (`transforms.erasure`).
+    is not looked at, and none of it is kept. An erasure has to name its patron, and so has one that takes it back:
+    other systems' ids of that person are found by it (`transforms.erasure`).
 
     Args:
       events: structs of `schemas.fast`.
@@ -160,7 +160,8 @@ def columns_of(
     kept = np.ones(n, bool)
     kept[list(refused)] = False
     ids = tuple(map(patrons.__getitem__, column["patron_ref"]))
-    unerases = retract & np.array([kind == "patron" and name in ERASING for name in names])[part]
+    erases = np.array([kind == "patron" and name in ERASING for name in names])[part]
+    unerases = retract & erases
     if retract.any():
         birth_day[retract] = UNKNOWN_BIRTH
         for positions in codes.values():
@@ -168,13 +169,16 @@ def columns_of(
         ids = tuple([None if gone else name for name, gone in zip(ids, (retract & ~unerases).tolist(), strict=True)])
     nobody = np.fromiter([name is None for name in ids], bool, n)
     refused_ids = _is(ids, REFUSED)
+    erases_whom = erases & ~retract
+    if erases_whom.any():  # ids that are declared to be no people are said to be so; nothing is said here
+        erases_whom &= np.fromiter([ref is None for ref in column["patron_ref"]], bool, n)
     # Who is no patron counts nowhere and is not looked at further. A return names nobody and is kept.
     returns = part == (names.index("return") if "return" in names else ABSENT)
     for why, gone in (
         ("kind", np.full(n, kind not in rules.kinds)),
         ("not_a_patron", ~_is(column["patron_kind"], "patron") & ~retract),
         ("not_a_patron", codes["patron_type"] == _FILTERED if "patron_type" in codes else np.zeros(n, bool)),
-        ("no_patron", nobody & ~returns & ~retract),
+        ("no_patron", nobody & ~returns & ~retract & ~erases_whom),
     ):
         counts[f"filtered/{why}"] += int(np.count_nonzero(kept & gone))
         kept &= ~gone
@@ -182,7 +186,7 @@ def columns_of(
     refuse_kept = dict[int, DecodeError]()
     if "branch" in codes:
         _refuse(refuse_kept, kept & (codes["branch"] == _UNKNOWN), Reason.UNKNOWN_BRANCH, "branch")
-    _refuse(refuse_kept, kept & unerases & nobody, Reason.UNNAMED_ACT, "patron_ref")
+    _refuse(refuse_kept, kept & (unerases & nobody | erases_whom), Reason.UNNAMED_ACT, "patron_ref")
     _refuse(refuse_kept, kept & refused_ids, Reason.BAD_PATRON_ID, "patron_ref")
     kept[list(refuse_kept)] = False
     refused |= refuse_kept

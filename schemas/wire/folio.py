@@ -109,6 +109,7 @@ def _loan(record: Any, kind: str, message: Delivered, context: Context) -> List[
         when = _stamp(record, "data.new.metadata.updatedDate", message, context)
         named = [(f"{loan}:renewal:{number}", "renewal") for number in range(before + 1, count + 1)]
     else:
+        # A deleted loan tells how often it was renewed, but not when: its renewals stay (docs/decisions/0004).
         when = _instant(record, f"{half}.loanDate", context)
         named = [(f"{loan}:checkout", "checkout")]
     return [

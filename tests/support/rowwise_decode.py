@@ -96,6 +96,8 @@ def judge(
         return Filtered("not_a_patron")
     if rules.codes.get("patron_type", {}).get(type_code or "") in NOT_PATRONS:
         return Filtered("not_a_patron")
+    if ref is None and kind == "patron" and part in ERASING:
+        return Rejected(Reason.UNNAMED_ACT, ("patron_ref",))
     if names_nobody and part != "return":
         return Filtered("no_patron")
     codes = {column: _code(column, fields, rules, policy) for column in CODED[kind]}

@@ -86,6 +86,19 @@ def test_an_erasure_that_is_taken_back_erases_nothing():
     assert left(event("2026-03-10"), event("2026-03-20", **GONE), back) == {"2026-03-01": 1}
 
 
+@pytest.mark.parametrize("change", ["deleted", "opted_out"])
+def test_an_erasure_that_names_nobody_is_refused_and_kept_sealed(change):
+    nobody = event("2026-03-21", **GONE | {"patron_ref": None, "change": change})
+    no_people = event("2026-03-21", **GONE | {"patron_ref": "guest", "change": change, "event_id": "other"})
+    no_erasure = event("2026-03-21", **GONE | {"patron_ref": None, "change": "updated", "event_id": "third"})
+
+    decoded = decode_lines([nobody, no_people, no_erasure], SOURCES[0], a_policy(), NOW)
+
+    assert [(error.reason, error.fields) for _, error in decoded.rejects] == [(Reason.UNNAMED_ACT, ("patron_ref",))]
+    assert decoded.counts["rejected/unnamed_act"] == 1
+    assert decoded.counts["filtered/no_patron"] == 2
+
+
 @pytest.mark.parametrize("who", [None, "guest"])
 @pytest.mark.parametrize("change", ["deleted", "opted_out"])
 def test_an_erasure_is_taken_back_by_its_patron_only_and_one_that_names_nobody_is_refused(who, change):

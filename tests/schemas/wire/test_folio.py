@@ -173,6 +173,13 @@ def test_a_deletion_takes_the_act_out_again() -> None:
     assert acts("check-in", "DELETED", CHECK_IN) == [{**made, "op": "retract"}]
 
 
+def test_a_deleted_loan_or_request_takes_out_only_the_act_whose_time_it_still_tells() -> None:
+    (loan,) = acts("loan", "DELETED", RENEWED)
+    assert (loan["event_id"], loan["op"], loan["occurred_at"]) == ("l1:checkout", "retract", MARCH)
+    (request,) = acts("request", "DELETED", {**REQUEST, "status": "Closed - Filled"})
+    assert (request["event_id"], request["op"], request["occurred_at"]) == ("r1:placed", "retract", MARCH)
+
+
 @pytest.mark.parametrize("topic", list(TOPICS))
 def test_a_deletion_that_names_nothing_is_refused(topic: str) -> None:
     for args in (("DELETED",), ("DELETED", {"id": None}), ("ALL_DELETED",)):
