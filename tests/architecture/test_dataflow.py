@@ -56,6 +56,7 @@ def test_the_metadata_is_read_by_the_services_own_class(metadata):
     ]
 
 
+LAUNCHER = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
 VALUES = {
     "sdk_container_image": f"registry.example.org/p/carrel/carrel{DIGEST}",
     "sdk_location": "container",
@@ -69,9 +70,8 @@ def test_every_parameter_is_an_option_of_beam_that_the_command_takes(metadata):
         kind._add_argparse_args(parser)
     known = {option for action in parser._actions for option in action.option_strings}
     given = {one.name: VALUES[one.name] for one in metadata.parameters}
-    launcher = ["--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/t"]
 
-    judged = stream_options([*launcher, *(f"--{name}={value}" for name, value in given.items())])
+    judged = stream_options([*LAUNCHER, *(f"--{name}={value}" for name, value in given.items())])
 
     assert [name for name in given if f"--{name}" not in known] == []
     assert judged.engine == "dataflow"
@@ -339,7 +339,7 @@ def test_run_refuses_an_image_by_tag_and_default_accounts(tools, script, change,
 def test_the_launchers_file_is_the_command_with_the_launchers_options(tmp_path):
     ours = {**os.environ, "PYTHONPATH": str(ROOT), "CARREL_CONFIG": str(tmp_path / "none.toml")}
     done = subprocess.run(
-        [sys.executable, HERE / "launch.py", "--sdk_location=container"],
+        [sys.executable, HERE / "launch.py", *LAUNCHER, "--sdk_location=container"],
         env=ours, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
