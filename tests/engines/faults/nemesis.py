@@ -116,7 +116,7 @@ def _full(world: World, how: tuple[str, int]) -> None:
     try:
         for _ in range(2):
             process = world.start()
-            process.join(2)
+            process.join(1.2)
             see(world.observed, "full", where=how[0], code=process.exitcode)
             assert process.exitcode in (None, 2), (process.exitcode, world.journal.read_text()[-500:])
     finally:

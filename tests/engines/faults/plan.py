@@ -45,7 +45,7 @@ class Plan:
         is_served = seed % _SERVED == _SERVED - 1
         names = (*ANYWHERE, *OF_A_SERVER * 2) if is_served else ANYWHERE
         harms = tuple(
-            tuple(_harm(rng, names) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.randrange(3, 6))
+            tuple(_harm(rng, names) for _ in range(rng.choice((1, 1, 1, 2)))) for _ in range(rng.randrange(3, 5))
         )
         return Plan(
             seed, rng.choice((1, 1, 2)), rng.randrange(1, 4), rng.choice((100, 400, 50_000)), rng.choice((0.3, 1.0)),
