@@ -46,10 +46,17 @@ class Accepted:
 
 @dataclass
 class Judged:
-    """What became of letters: accepted ones by source and form, still refused ones counted by source and reason."""
+    """What became of letters.
+
+    Attributes:
+      accepted: by source and form.
+      refused: still refused, counted by source and reason.
+      without_columns: sources of tab-separated lines among these, which alone do not say their columns.
+    """
 
     accepted: dict[Kind, list[Accepted]] = field(default_factory=dict)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    without_columns: set[str] = field(default_factory=set)
 
 
 def judge_letters(
@@ -69,7 +76,8 @@ def judge_letters(
             continue
         form = _form(payload)
         if form == "lines" and ADAPTERS[source.adapter].envelope == "tsv":
-            judged.refused[letter.what] += 1  # a line alone does not say which columns it has
+            judged.refused[letter.what] += 1
+            judged.without_columns.add(source.name)
             continue
         if source.name not in decoders:
             known = lookups_of(source).tables

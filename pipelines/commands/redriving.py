@@ -53,6 +53,9 @@ def redrive(
         lines = [(*what, number) for what, number in sorted(judged.refused.items())]
         say("still refused:")
         show_table(("source", "reason", "letters"), lines, numbers=("letters",), indent=2)
+    if judged.without_columns:
+        names = ", ".join(sorted(judged.without_columns))
+        say(f"{names}: lines of a table do not say their columns and are not redriven; mend and replay its archive")
     return DONE
 
 

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.bus import BusError
+from pipelines.commands import redriving
 from pipelines.configuration import BusConfig, load
 from pipelines.dead_letters import DeadLetterDirectory
+from pipelines.invocation import Invocation
 from pipelines.publisher import Outgoing
 from pipelines.redrive import Accepted, publish
 from tests.support.released import released
@@ -161,3 +163,31 @@ def test_a_source_whose_erasures_reach_another_one_is_redriven_like_any(run, tmp
 
     ((_, refused, redriven),) = list_of(directory)
     assert refused == redriven > 0
+
+
+def test_a_line_of_a_table_stays_a_letter_and_it_is_said_why(tmp_path, capsys):
+    directory = deployment(tmp_path / "library", sources=["evergreen"])
+    (directory / "archive" / "evergreen" / "lookups").mkdir(parents=True)
+    for name, columns in {
+        "actor.usr": "id\tprofile",
+        "actor.usr_address": "usr\tpost_code",
+        "asset.copy": "id",
+    }.items():
+        row = "\t".join("1" for _ in columns.split("\t"))
+        (directory / "archive" / "evergreen" / "lookups" / f"{name}.tsv").write_text(f"{columns}\n{row}\n")
+    log = tmp_path / "circulation.tsv"
+    log.write_text("id\tusr\txact_start\n1\tCANARYSMITH\n")
+    replayed(directory, log)
+    capsys.readouterr()
+    key = tmp_path / "library-secrets" / "recipient.key"
+
+    redriving.redrive(
+        Invocation(directory / "carrel.toml", at("2026-06-02")), key,
+        source=None, reason=None, archive=tmp_path / "mended.tsv", to_bus=False,
+    )  # fmt: skip
+
+    said = capsys.readouterr().out
+    assert "evergreen: lines of a table do not say their columns and are not redriven" in said
+    assert "CANARY" not in said
+    assert not (tmp_path / "mended.tsv").exists()
+    assert [(letters, redriven) for _, letters, redriven in list_of(directory)] == [(1, 0)]
