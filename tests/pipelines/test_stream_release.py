@@ -210,6 +210,12 @@ def test_with_its_key_it_is_released(decide):
     assert out.key.start == "2026-03-01"
 
 
+def test_what_is_published_needs_no_key_when_it_comes_again(stream, decide):
+    stream.run(stream.delivered(until=APRIL_3))
+
+    assert decide(lambda keyring: keyring.destroy_token_key("example", "2026-03")) == []
+
+
 def test_without_its_noise_key_a_window_is_void(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.stream_release.now", lambda: NOW)
     noisy = Streamed(deployment(tmp_path / "noisy", preset="standard"), NOW)
