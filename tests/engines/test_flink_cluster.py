@@ -8,6 +8,7 @@ from pipelines.flink_checks import check_job, need_no_job
 from pipelines.processes import is_alive
 from tests.support.counting_pipeline import begun, counting, numbers
 from tests.support.flink_server import CHECKPOINTED
+from tests.support.listening import listening
 
 pytestmark = pytest.mark.engine
 
@@ -45,6 +46,8 @@ def test_a_job_outlives_a_worker_and_goes_on_from_a_savepoint(flink, submit, tmp
 
     assert len(begun(tmp_path)) < len(numbers(tmp_path)) / 2  # readers live on from bundle to bundle
     assert flink.retained(job)
+    assert all(all(listening(pid).values()) for pid in (*flink.pids.values(), *flink.workers()))
+    assert set(flink.ports.values()) <= {port for pid in flink.pids.values() for port in listening(pid)}
 
     worker = flink.workers()[0]
     reached = max(numbers(tmp_path))
