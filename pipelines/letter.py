@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.try_again import TryAgainError
 from schemas.rejects import SealedReject
 
 _SEALED = b',"sealed":"'
@@ -17,6 +18,10 @@ _SEALED = b',"sealed":"'
 
 class DeadLetterError(ValueError):
     """The dead letters cannot be used; one line says what, where and what to do, and quotes no data."""
+
+
+class LettersAwayError(DeadLetterError, TryAgainError):
+    """Where they are kept does not answer now."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -31,7 +31,8 @@ class LettersOutput(Protocol):
           day: received day, YYYY-MM-DD.
 
         Raises:
-          DeadLetterError, BusError: not all were kept; they stay in the work store.
+          DeadLetterError, BusError: not all were kept; they stay in the work store. Where the
+            place does not answer now, also a TryAgainError.
         """
 
     def holds(self, batch_name: str) -> bool:

@@ -4,7 +4,8 @@ from typing import Any, Callable, Sequence, TypeVar
 
 import psycopg
 
-from pipelines.letter import DeadLetterError, line_of
+from pipelines.letter import DeadLetterError, LettersAwayError, line_of
+from pipelines.postgres_session import connected, fault_of
 from schemas.rejects import SealedReject
 
 _T = TypeVar("_T")
@@ -13,7 +14,6 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS carrel_dead_letters(
   line TEXT NOT NULL, PRIMARY KEY(batch, number))"""
 _CREATING = 0x6C65_7474_6572  # the advisory lock of who makes the table
 _INSERT = "INSERT INTO carrel_dead_letters VALUES(%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-_SECONDS = 10
 
 
 class PostgresLetters:
@@ -63,14 +63,16 @@ class PostgresLetters:
 
     def _do(self, work: Callable[["psycopg.Cursor[Any]"], _T]) -> _T:
         try:
-            with psycopg.connect(self._address, connect_timeout=_SECONDS) as session, session.cursor() as cursor:
+            with (
+                connected(self._address, "carrel dead letters", prepare_after=None) as session,
+                session.transaction(),
+                session.cursor() as cursor,
+            ):
                 cursor.execute("SET LOCAL lock_timeout = '30s'")
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATING,))
                 cursor.execute(_SCHEMA)
                 return work(cursor)
         except psycopg.Error as error:
-            code = error.sqlstate or "no answer"
-            message = (
-                f"dead letters in PostgreSQL: the server does not take them ({code}); check address, role and disk"
-            )
-            raise DeadLetterError(message) from None
+            text, passes = fault_of(error)
+            message = f"dead letters in PostgreSQL: {text}"
+            raise (LettersAwayError if passes else DeadLetterError)(message) from None

@@ -11,13 +11,14 @@ from typing import Any, Protocol, Sequence
 
 import grpc  # type: ignore[import-untyped]
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from google.api_core.exceptions import GoogleAPICallError
+from google.api_core.exceptions import GoogleAPICallError, ServerError, TooManyRequests
 from google.auth.exceptions import GoogleAuthError
 from google.pubsub_v1 import PublisherClient, PubsubMessage
 from google.pubsub_v1.services.publisher.transports.grpc import PublisherGrpcTransport
 
 from pipelines.bus import BusError
 from pipelines.kafka_bus_settings import BrokerSettings
+from pipelines.try_again import TryAgainError
 
 _PATIENCE = 60  # seconds for all of one send
 _AT_ONCE = 100  # messages of at most 90 KB each in one request: the service takes 10 MB
@@ -27,6 +28,12 @@ _WRITING = {
     "topic.metadata.propagation.max.ms": 5_000,  # a topic that is not there is said soon
     "linger.ms": 5,
 }
+# No broker answered in time, as far as the client tells it from one that refuses.
+_AWAY = {KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN}  # noqa: SLF001 - their names
+
+
+class PublisherAwayError(BusError, TryAgainError):
+    """The topic's brokers or service do not answer now."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,7 +88,8 @@ class KafkaPublisher:
         left = self._producer.flush(_PATIENCE + 5)
         if left or self._failed:
             why = self._failed[0].name() if self._failed else "no answer"
-            raise self._refused(f"not all messages were taken ({why}); check the brokers and the rights to write there")
+            what = f"not all messages were taken ({why}); check the brokers and the rights to write there"
+            raise self._refused(what, away=all(error.code() in _AWAY for error in self._failed))
 
     def _produce(self, data: bytes, key: bytes | None, headers: list[Any]) -> None:
         while True:
@@ -97,8 +105,8 @@ class KafkaPublisher:
         if error is not None:
             self._failed.append(error)
 
-    def _refused(self, what: str) -> BusError:
-        return BusError(f"kafka: topic {self._topic}: {what}")
+    def _refused(self, what: str, *, away: bool = False) -> BusError:
+        return (PublisherAwayError if away else BusError)(f"kafka: topic {self._topic}: {what}")
 
 
 class PubsubPublisher:
@@ -130,9 +138,8 @@ class PubsubPublisher:
                 self._client.publish(topic=self._topic, messages=some, timeout=_PATIENCE)
             except GoogleAPICallError as error:
                 name = type(error).__name__
-                raise self._refused(
-                    f"not all messages were taken ({name}); check the topic and the right to write there"
-                ) from None
+                what = f"not all messages were taken ({name}); check the topic and the right to write there"
+                raise self._refused(what, away=isinstance(error, ServerError | TooManyRequests)) from None
 
-    def _refused(self, what: str) -> BusError:
-        return BusError(f"pubsub: {self._topic}: {what}")
+    def _refused(self, what: str, *, away: bool = False) -> BusError:
+        return (PublisherAwayError if away else BusError)(f"pubsub: {self._topic}: {what}")

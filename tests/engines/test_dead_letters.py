@@ -18,6 +18,7 @@ from pipelines.letter import DeadLetterError
 from pipelines.letters_output import letters_output, purge_letters
 from pipelines.letters_postgres import PostgresLetters
 from pipelines.live import live
+from pipelines.try_again import TryAgainError
 from pipelines.work_store import WorkStore
 from schemas.policy_compiler import compile_policy
 from schemas.rejects import SealedReject
@@ -145,9 +146,14 @@ def test_what_cannot_be_written_is_one_line_and_stays_in_the_work_store(run, kaf
 
 
 def test_a_server_that_is_not_there_is_one_line(postgres):
-    with pytest.raises(DeadLetterError, match="no answer") as raised:
-        PostgresLetters(postgres.address("nowhere")).write("batch", "2026-03-01", REJECTS)
-    assert "\n" not in str(raised.value)
+    for address, said, is_away in (
+        (postgres.address("nowhere"), "refuses this user or database", False),
+        ("postgresql://carrel@127.0.0.1:1/letters", "the server cannot be reached", True),
+    ):
+        with pytest.raises(DeadLetterError, match=said) as raised:
+            PostgresLetters(address).write("batch", "2026-03-01", REJECTS)
+        assert "\n" not in str(raised.value)
+        assert isinstance(raised.value, TryAgainError) == is_away
 
 
 def mended(run, directory, bus):

@@ -2,14 +2,21 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+from confluent_kafka import KafkaError
+from google.api_core.exceptions import DeadlineExceeded, Forbidden, NotFound, ServiceUnavailable
 
+from pipelines import publisher as publishers
+from pipelines.bus import BusError
 from pipelines.configuration import ConfigurationError, load
 from pipelines.dead_letters import DeadLetterDirectory
 from pipelines.letters_address import LettersAddress
 from pipelines.letters_output import TopicLetters
-from pipelines.publisher import Outgoing
+from pipelines.publisher import KafkaPublisher, Outgoing, PubsubPublisher
+from pipelines.try_again import TryAgainError
 from schemas.rejects import SealedReject
 from tests.support.replaying import at, deployment
 from tests.support.scripted_live import ScriptedLive
@@ -108,3 +115,51 @@ def test_live_deletes_letters_older_than_14_days_once_a_day(library, monkeypatch
         ["2026-03-07"],
         ["2026-03-07"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [(ServiceUnavailable("CANARY"), True), (DeadlineExceeded("CANARY"), True), (Forbidden("CANARY"), False), (NotFound("CANARY"), False)],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_a_service_that_does_not_answer_is_to_be_tried_again_and_one_that_refuses_is_not(monkeypatch, error, is_away):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    publisher = PubsubPublisher("projects/example/topics/letters")
+    monkeypatch.setattr(publisher._client, "publish", Mock(side_effect=error))
+
+    with pytest.raises(BusError, match="not all messages were taken") as raised:
+        publisher.send([Outgoing(b"letter")])
+
+    assert isinstance(raised.value, TryAgainError) == is_away
+    assert "CANARY" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("codes", "is_away"),
+    [
+        ((), True),  # no answer at all
+        ((KafkaError._MSG_TIMED_OUT, KafkaError._TRANSPORT), True),
+        ((KafkaError._MSG_TIMED_OUT, KafkaError.TOPIC_AUTHORIZATION_FAILED), False),
+        ((KafkaError._UNKNOWN_TOPIC,), False),
+    ],
+)
+def test_brokers_that_do_not_answer_are_to_be_tried_again_and_ones_that_refuse_are_not(monkeypatch, codes, is_away):
+    class Client:
+        def __init__(self, _):
+            self.told = []
+
+        def produce(self, *_, on_delivery, **__):
+            self.told.append(on_delivery)
+
+        def flush(self, _):
+            for code in codes:
+                self.told[0](KafkaError(code), None)
+            return 0 if codes else 1
+
+    monkeypatch.setattr(publishers, "Producer", Client)
+    publisher = KafkaPublisher(SimpleNamespace(asking=dict), "letters")
+
+    with pytest.raises(BusError, match="not all messages were taken") as raised:
+        publisher.send([Outgoing(b"letter")])
+
+    assert isinstance(raised.value, TryAgainError) == is_away
