@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from typing import Any
+from functools import partial
+from typing import Any, Callable, Mapping
 
 from tests.engines.faults import full_disk
 from tests.engines.faults.checker import state_of
@@ -26,10 +27,10 @@ def _kill(world: World, after: float) -> None:
     world.kill()
 
 
-def _crash(world: World, point: str) -> None:
+def _crash(world: World, point: str, patience: float = 2.5) -> None:
     world.kill()
     process = world.start(crash_at=point)
-    process.join(30 if world.plan.is_command else 2.5)
+    process.join(30 if world.plan.is_command else patience)
     if process.exitcode is not None:
         assert process.exitcode == -signal.SIGKILL, (process.exitcode, world.journal.read_text()[-500:])
     world.kill()  # it may never come there: then it dies wherever it is
@@ -109,14 +110,20 @@ def _clock(world: World, minutes: int) -> None:
     world.set_clock(stepped)
 
 
-def _full(world: World, how: tuple[str, int]) -> None:
-    """It ends where it cannot write, is started again in vain, and the next one goes on: there is room."""
+def _full(world: World, how: tuple[str, int], patience: float = 1.2) -> None:
+    """It ends where it cannot write, is started again in vain, and the next one goes on: there is room.
+
+    One that comes to write nothing meanwhile is killed: it would not end by itself.
+    """
     world.kill()
     full_disk.say(world.full, *how)
     try:
         for _ in range(2):
-            process = world.start()
-            process.join(1.2)
+            process, until = world.start(), time.monotonic() + patience
+            while process.exitcode is None and time.monotonic() < until:
+                if how[0] != "counts" and world.is_written():  # a window may be due when all is read
+                    break
+                time.sleep(0.05)
             see(world.observed, "full", where=how[0], code=process.exitcode)
             assert process.exitcode in (None, 2), (process.exitcode, world.journal.read_text()[-500:])
     finally:
@@ -182,8 +189,9 @@ def _usurp(world: World, seconds: float) -> None:
     assert code == 75, f"who has lost its store ended with {code}"
 
 
-_HARMS = {
+_HARMS: Mapping[str, Callable[[World, Any], None]] = {
     "kill": _kill, "crash": _crash, "pause": _pause, "cut": _cut, "second": _second, "zombie": _zombie, "stop": _stop,
     "clock": _clock, "twin": _twin, "twins read": _twins_read,
-    "full": _full, "again": _again, "server": _server, "usurp": _usurp,
+    "full": _full, "surely crash": partial(_crash, patience=PATIENCE), "surely full": partial(_full, patience=PATIENCE),
+    "again": _again, "server": _server, "usurp": _usurp,
 }  # fmt: skip

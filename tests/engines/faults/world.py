@@ -218,6 +218,10 @@ class World:
         at = self.positions()
         return all(at.get(part, 0) >= end - 1 for part, end in self.ends().items())
 
+    def is_written(self) -> bool:
+        """Whether all is read, and the letters of all of it are where they belong."""
+        return self.is_read() and self.work.rows("SELECT COUNT(*) FROM rejects") == [(0,)]
+
     def sealed(self) -> int:
         """How many windows of the oracle's are."""
         found = asked(self.folder, "SELECT window_start FROM release_ledger WHERE state = 'sealed'")
