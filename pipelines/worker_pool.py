@@ -8,6 +8,7 @@ python -m pipelines.worker_pool PORT
 """
 
 import ctypes
+import os
 import queue
 import resource
 import signal
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 import grpc  # type: ignore[import-untyped]
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
+USAGE = 2
 _DIES_WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 _ENDING = 10.0  # seconds that a worker has to end in order
 
@@ -64,7 +66,7 @@ class _Pool(beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolServicer):
 
     def _start(self, control: str, name: str) -> None:
         self._workers[name] = subprocess.Popen(  # noqa: S603 - the words are passed as they are
-            [sys.executable, "-m", "pipelines.worker_pool", control, name], stdin=subprocess.DEVNULL
+            [sys.executable, "-m", "pipelines.worker_pool", control, name, str(os.getpid())], stdin=subprocess.DEVNULL
         )
 
     def _stop(self, name: str) -> None:
@@ -105,7 +107,8 @@ def serve(port: int) -> NoReturn:
     try:
         server.add_insecure_port(f"127.0.0.1:{port}")
     except RuntimeError:
-        sys.exit(f"worker pool: port {port} is taken; name another")
+        sys.stderr.write(f"worker pool: port {port} is taken; name another\n")
+        sys.exit(USAGE)
     server.start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -114,10 +117,12 @@ def serve(port: int) -> NoReturn:
         pool.end()
 
 
-def work(control: str, name: str) -> None:
+def work(control: str, name: str, pool: int) -> None:
     """Run one worker until the engine closes its connection; it ends with its pool."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != pool:  # it has ended already
+        return
     from apache_beam.runners.worker.sdk_worker import SdkHarness  # noqa: PLC0415 - the pool need not load it
 
     SdkHarness(control, worker_id=name).run()
@@ -125,6 +130,11 @@ def work(control: str, name: str) -> None:
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys and events are in a worker's memory
-    if len(sys.argv) == 2:
-        serve(int(sys.argv[1]))
-    work(sys.argv[1], sys.argv[2])
+    match sys.argv[1:]:
+        case [port] if port.isdecimal():
+            serve(int(port))
+        case [control, name, pool] if pool.isdecimal():
+            work(control, name, int(pool))
+        case _:
+            sys.stderr.write("worker pool: need the port to listen on\n")
+            sys.exit(USAGE)
