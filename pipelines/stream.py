@@ -95,7 +95,7 @@ def build(
         day=job.day,
     )
     root = beam.Pipeline(options=PipelineOptions(list(options)))
-    gates = gates_of(deployment, policy, begins, dict.fromkeys(begins, readers))
+    gates = gates_of(deployment, policy, begins)
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, job.keyring))
     return root
 

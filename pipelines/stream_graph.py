@@ -38,13 +38,11 @@ class Begins:
     by_default: bool
 
 
-def gates_of(
-    deployment: Deployment, policy: PrivacyPolicy, begins: Mapping[str, Begins], readers: Mapping[str, int]
-) -> Tuple[Gate, ...]:
+def gates_of(deployment: Deployment, policy: PrivacyPolicy, begins: Mapping[str, Begins]) -> Tuple[Gate, ...]:
     """The tables by the sources that they wait for, in the order of the policy.
 
     Args:
-      begins, readers: by source name; of those that are read. A source that has ended is not waited for.
+      begins: by source name; of those that are read. A source that has ended is not waited for.
     """
     tables: dict[Tuple[str, ...], list] = {}
     for table in policy.tables:
@@ -57,8 +55,7 @@ def gates_of(
             "+".join(names),
             tuple(some),
             tuple(
-                GateFeed(name, readers[name], tuple(configs[name].kinds), begins[name].day, begins[name].by_default)
-                for name in names
+                GateFeed(name, tuple(configs[name].kinds), begins[name].day, begins[name].by_default) for name in names
             ),
         )
         for names, some in tables.items()
@@ -107,7 +104,7 @@ def _words_of(
     policy = decoding.policy
     return (
         tallies | f"Wait/{label}" >> WaitForPublication(policy, gate, source, decoding.keyring),
-        delivered | f"Tell/{label}" >> TellWindows(gate, source, policy.time_zone),
+        delivered | f"Tell/{label}" >> TellWindows(gate, policy.time_zone),
     )
 
 

@@ -3,6 +3,7 @@
 Each step may be run again by its engine, whole or in part: the ledger and the names of letters make that harmless.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from typing import Final, Iterable, Iterator, Literal, NamedTuple, NoReturn, Sequence, Tuple, Union
@@ -69,39 +70,38 @@ class _Decide(beam.DoFn):
         if entry is not None and (entry.state == "sealed" or not _gives_way(entry)):
             Metrics.counter("windows", f"known/{key.table}").inc()
             return
-        blobs = [one.blob for one in waiting if one.what == ACTS]
-        void = void_reason(table, key, self._gate.feeds, waiting) or self._why_not(key, blobs)
+        void = void_reason(table, key, self._gate.feeds, waiting)
+        merged = Tally.empty(key)
+        if not void:
+            merged, void = self._merged(key, [one.blob for one in waiting if one.what == ACTS])
         if void:
             yield TaggedOutput(VOID, VoidWindow(tenant, table.kind, key, policy.digest, void))  # type: ignore[misc]
         elif self._counts.pinned_policy(tenant, table.kind, key.start, key.end) - {policy.digest}:
             Metrics.counter("windows", f"pinned/{key.table}").inc()
         else:
-            yield self._released(key, blobs)
+            yield self._released(merged)
 
-    def _why_not(self, key: WindowKey, blobs: Sequence[bytes]) -> str:
+    def _merged(self, key: WindowKey, blobs: Sequence[bytes]) -> Tuple[Tally, str]:
+        """The acts that stand, or why nobody can know them."""
         if self._given.policy.noise_scale and self._keys.noise_is_gone(key.month):
-            return "noise key destroyed"
-        if not blobs or not self._keys.month_is_gone(key.month):
-            return ""
+            return Tally.empty(key), "noise key destroyed"
+        if not blobs:
+            return Tally.empty(key), ""
+        if not self._keys.month_is_gone(key.month):
+            month = self._keys.month(key.month)
+            with contextlib.suppress(InvalidTag):
+                return without_erased(merge([open_tally(key, blob, month) for blob in blobs]), month), ""
         receipts = self._counts.receipts(self._given.deployment.tenant)
         if ("token", key.month) in {(one.purpose, one.month) for one in receipts}:
-            return "token key destroyed"
-        message = f"keyring: the token key of {key.month} is missing, and windows wait for it; restore the keyring"
+            return Tally.empty(key), "token key destroyed"
+        message = f"keyring: the token key of {key.month} that acts wait under is missing; restore the keyring"
         raise KeyringError(message)
 
-    def _released(self, key: WindowKey, blobs: Sequence[bytes]) -> ReleasedTable:
+    def _released(self, merged: Tally) -> ReleasedTable:
         policy, tenant = self._given.policy, self._given.deployment.tenant
-        union = self._merged(key, blobs) if blobs else Tally.empty(key)
-        draw = window_noise(policy, union, tenant, self._keys.noise(key.month)) if policy.noise_scale else no_noise
-        return release(union, policy=policy, tenant=tenant, draw=draw)
-
-    def _merged(self, key: WindowKey, blobs: Sequence[bytes]) -> Tally:
-        month = self._keys.month(key.month)
-        try:
-            return without_erased(merge([open_tally(key, blob, month) for blob in blobs]), month)
-        except InvalidTag:
-            message = f"keyring: the token key of {key.month} is not the one that acts were sealed with; restore it"
-            raise KeyringError(message) from None
+        month = merged.key.month
+        draw = window_noise(policy, merged, tenant, self._keys.noise(month)) if policy.noise_scale else no_noise
+        return release(merged, policy=policy, tenant=tenant, draw=draw)
 
 
 def _gives_way(entry: LedgerRow) -> bool:

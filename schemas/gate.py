@@ -53,7 +53,7 @@ class Waiting:
       what: ACTS (a sealed tally), TICK (one reader has passed the publication time), GAP (lost messages).
       rows: how many acts.
       blob: as in `schemas.counts.SealedTally`; empty unless ACTS.
-      policy: of a TICK, as in `Delivered`; else empty.
+      readers, policy: of a TICK, as in `Delivered`; else 0 and empty.
     """
 
     key: WindowKey
@@ -62,6 +62,7 @@ class Waiting:
     reader: int = 0
     rows: int = 0
     blob: bytes = b""
+    readers: int = 0
     policy: str = ""
 
 

@@ -21,14 +21,12 @@ class GateFeed:
     """One source that a gate waits for.
 
     Attributes:
-      readers: how many readers share its partitions.
       kinds: event kinds of which it gives acts; tables of other kinds wait for its erasures only.
       begins: civil day number from which nothing is missing.
       by_default: whether that is only the day of the first message.
     """
 
     source: str
-    readers: int
     kinds: Tuple[str, ...]
     begins: int
     by_default: bool
@@ -94,12 +92,19 @@ def void_reason(table: Table, key: WindowKey, feeds: Sequence[GateFeed], waiting
 def is_open(feeds: Sequence[GateFeed], waiting: Collection[Waiting], policy: str) -> bool:
     """Whether all readers of all sources have passed the window's publication time.
 
+    How many there are is what they say: readers that a savepoint brings back are as many as they were.
+
     Args:
       policy: digest of the policy that the window would be released under. The word of a reader that began under
         another one does not count: what it delivered before may not be in all tables of this one.
     """
-    ticked = {(one.source, one.reader) for one in waiting if one.what == TICK and one.policy == policy}
-    return all((feed.source, reader) in ticked for feed in feeds for reader in range(feed.readers))
+    ticked = {(one.source, one.readers, one.reader) for one in waiting if one.what == TICK and one.policy == policy}
+    return all(_have_all_told(feed.source, ticked) for feed in feeds)
+
+
+def _have_all_told(source: str, ticked: Collection[Tuple[str, int, int]]) -> bool:
+    said = {readers for name, readers, _ in ticked if name == source}
+    return any(all((source, readers, reader) in ticked for reader in range(readers)) for readers in said)
 
 
 def earliest_needed(

@@ -98,9 +98,9 @@ class WaitForPublication(beam.PTransform[PCollection[Tally], PCollection[Keyed]]
 
 
 class _TellWindows(beam.DoFn):
-    def __init__(self, gate: Gate, source: str, time_zone: str) -> None:
+    def __init__(self, gate: Gate, time_zone: str) -> None:
         self._tables = gate.tables
-        (self._feed,) = (feed for feed in gate.feeds if feed.source == source)
+        self._begins = min(feed.begins for feed in gate.feeds)  # what begins before one of the others is void, not held
         self._time_zone = time_zone
 
     def setup(self) -> None:
@@ -112,8 +112,10 @@ class _TellWindows(beam.DoFn):
             for key in sorted(lost):
                 yield self._told(Waiting(key, GAP, element.source, element.reader), table.name)
             if element.passage is not None:
-                for key in windows_passed(table, element.passage, self._feed.begins, self._zone):
-                    tick = Waiting(key, TICK, element.source, element.reader, policy=element.policy)
+                for key in windows_passed(table, element.passage, self._begins, self._zone):
+                    tick = Waiting(
+                        key, TICK, element.source, element.reader, readers=element.readers, policy=element.policy
+                    )
                     yield self._told(tick, table.name)
 
     def _told(self, one: Waiting, name: str) -> Keyed:
@@ -129,11 +131,10 @@ class TellWindows(beam.PTransform[PCollection[Delivered], PCollection[Keyed]]):
     """
 
     gate: Gate
-    source: str
     time_zone: str
 
     def expand(self, pcoll: PCollection[Delivered]) -> PCollection[Keyed]:
-        return pcoll | "Tell" >> beam.ParDo(_TellWindows(self.gate, self.source, self.time_zone))
+        return pcoll | "Tell" >> beam.ParDo(_TellWindows(self.gate, self.time_zone))
 
 
 @dataclass(eq=False)

@@ -19,9 +19,9 @@ from pipelines.configuration import load
 from pipelines.counts_opening import open_counts
 from pipelines.flink_rest import FlinkError
 from tests.attacks.test_canaries import hits
-from tests.engines.test_live import FEBRUARY, HOUR, a_log, archive, publish, wait_for
-from tests.support.clock_topic import ClockTopic
+from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, publish, wait_for
 from tests.support.flink_server import CHECKPOINTED
+from tests.support.held_topic import HeldTopic
 
 pytestmark = pytest.mark.engine
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def library(run, tmp_path, kafka):
 
     def made(*topics, counts=None, twin_counts=None):
         for topic in topics:
-            kafka.make_topic(topic, 3, **{"message.timestamp.type": "CreateTime", "retention.ms": -1})
+            kafka.make_topic(topic, PARTITIONS, **{"message.timestamp.type": "CreateTime", "retention.ms": -1})
         first = tmp_path / "streamed"
         words = () if counts is None else ("--counts-store", counts)
         run("init", first, "--secrets", tmp_path / "secrets", *words)
@@ -150,7 +150,6 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
     names = [postgres.make_database() for _ in range(2)]
     deployment, twin = library(
         "stream.flink",
-        "stream.clock",
         counts=postgres.address(names[0]),
         twin_counts=postgres.address("twin_of_" + names[0]),
     )
@@ -158,24 +157,20 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
         session.autocommit = True
         session.execute(f"CREATE DATABASE twin_of_{names[0]} TEMPLATE {names[0]}")
     log, rng = a_log(seed=3, events=50_000, mark=MARK), random.Random(3)
-    clock = ClockTopic(kafka.brokers, "stream.clock", FEBRUARY)
+    topic = HeldTopic(kafka.brokers, "stream.flink", PARTITIONS, FEBRUARY)
     parts = [log[at * len(log) // 5 : (at + 1) * len(log) // 5] for at in range(5)]
 
-    def come(part):
-        publish(kafka, "stream.flink", part)
-        clock.go_on(part[-1][0])
-
-    come(parts[0])
+    topic.come(parts[0])
     with on_flink(flink, deployment) as job:
         wait_for_checkpoints(flink, job)
-        come(parts[1])
+        topic.come(parts[1])
         time.sleep(rng.uniform(0, 2))
         flink.kill("taskmanager-1")
         flink.start_task_manager(1)
-        come(parts[2])
+        topic.come(parts[2])
         wait_for_checkpoints(flink, job)
         flink.kill_worker(rng.randrange(len(flink.workers())))
-        come(parts[3])
+        topic.come(parts[3])
         kafka.kill()
         kafka.start()
         wait_for_checkpoints(flink, job)
@@ -184,8 +179,8 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
     retained = flink.retained(job)
     flink.start_job_manager()
     flink.wait(2)
-    come(parts[4])
-    clock.let_go()
+    topic.come(parts[4])
+    topic.let_go()
     with on_flink(flink, deployment, f"--savepoint_path={retained}"):
         wait_for(lambda: is_published(deployment), 300)
 

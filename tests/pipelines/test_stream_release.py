@@ -158,7 +158,7 @@ def decide(stream, events):
         with open_counts(found.counts_store) as counts:
             keyring = KeyringAt(str(found.keyring), "example", counts.store_id, NOW)
         table = policy.table("circ_branch_material_month")
-        gate = Gate("carrel-event", (table,), (GateFeed(SOURCE, 1, ("circulation",), day_number("2026-03-01"), False),))
+        gate = Gate("carrel-event", (table,), (GateFeed(SOURCE, ("circulation",), day_number("2026-03-01"), False),))
         key = WindowKey(table.name, "2026-03-01", "2026-04-01")
         sealed = seal_tally(Tally.empty(key), keyring.open().month("2026-03"))
         between(Keyring(found.keyring))
@@ -166,7 +166,7 @@ def decide(stream, events):
         deciding.setup()
         deciding.start_bundle()
         acts = Waiting(key, ACTS, SOURCE, rows=1, blob=sealed.blob)
-        tick = Waiting(key, TICK, SOURCE, policy=policy.digest)
+        tick = Waiting(key, TICK, SOURCE, readers=1, policy=policy.digest)
         try:
             return list(deciding.process(("key", [acts, tick])))
         finally:
@@ -188,20 +188,26 @@ def test_acts_whose_key_was_destroyed_are_void(stream, decide):
 
 
 def test_acts_whose_key_is_missing_wait_for_the_operator(stream, decide):
-    with pytest.raises(KeyringError, match="token key of 2026-03 is missing, and windows wait for it; restore"):
+    with pytest.raises(KeyringError, match="token key of 2026-03 that acts wait under is missing; restore"):
         decide(lambda keyring: keyring.destroy_token_key("example", "2026-03"))
 
     assert "2026-03" not in keys(stream.directory), "none is made in its place"
 
 
-def test_acts_under_another_key_are_refused_in_one_line(decide):
+@pytest.mark.parametrize("is_told", [True, False])
+def test_acts_under_another_key_are_void_where_theirs_was_destroyed(stream, decide, is_told):
     def replaced(keyring):
         keyring.destroy_token_key("example", "2026-03")
         keyring.token_key("example", "2026-03", now_ms=NOW)
+        if is_told:
+            with open_counts(stream.directory / "counts.db") as counts:
+                counts.record_receipt("example", "token", "2026-03", "by hand", "2026-04-01")
 
-    with pytest.raises(KeyringError, match="token key of 2026-03 is not the one") as told:
-        decide(replaced)
-    assert told.value.__suppress_context__
+    if is_told:
+        assert [out.value.reason for out in decide(replaced)] == ["token key destroyed"]
+    else:
+        with pytest.raises(KeyringError, match="that acts wait under is missing"):
+            decide(replaced)
 
 
 def test_with_its_key_it_is_released(decide):
@@ -226,3 +232,16 @@ def test_without_its_noise_key_a_window_is_void(tmp_path, monkeypatch):
     noisy.run(noisy.delivered(until=APRIL_3))
 
     assert states(noisy) == {"2026-03-01": "void"}
+
+
+def test_a_worker_that_lives_on_does_not_keep_a_key_that_was_destroyed(stream, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("pipelines.keys.time.monotonic", lambda: clock[0])
+    ring = load(stream.directory / "carrel.toml").keyring
+    opened = KeyringAt(str(ring), "example", "store", NOW).open()
+    first = opened.month("2026-03")
+    Keyring(ring).destroy_token_key("example", "2026-03")
+
+    assert opened.month("2026-03") is first
+    clock[0] = 601.0
+    assert opened.month("2026-03") is not first

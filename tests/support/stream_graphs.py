@@ -44,9 +44,7 @@ def a_stream_graph(directory: Path) -> beam.Pipeline:
         for source in deployment.sources
         if source.bus is not None
     }
-    gates = gates_of(
-        deployment, policy, {name: Begins(20_454, by_default=False) for name in reads}, dict.fromkeys(reads, 2)
-    )
+    gates = gates_of(deployment, policy, {name: Begins(20_454, by_default=False) for name in reads})
     root = beam.Pipeline(options=PipelineOptions(["--streaming", "--no_save_main_session"]))
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, keyring))
     return root

@@ -88,7 +88,7 @@ class Streamed:
             day=job.day,
         )
         begins = {SOURCE: Begins(day_number(self.begins), by_default=False)}
-        gates = gates_of(found, policy, begins, {SOURCE: self.readers})
+        gates = gates_of(found, policy, begins)
         root = pipeline()
         build_stream_graph(root, {SOURCE: _Given(delivered)}, gates, decoding, Releasing(found, policy, job.keyring))
         root.run().wait_until_finish()

@@ -127,17 +127,17 @@ def test_what_was_lost_before_a_window_may_be_of_it_as_far_as_clocks_go_wrong(un
     assert (MARCH in told) is is_told
 
 
-def feed(source="ils", begins="2026-03-01", *, readers=1, kinds=("circulation",), by_default=False):
-    return GateFeed(source, readers, kinds, day_number(dt.date.fromisoformat(begins)), by_default)
+def feed(source="ils", begins="2026-03-01", *, kinds=("circulation",), by_default=False):
+    return GateFeed(source, kinds, day_number(dt.date.fromisoformat(begins)), by_default)
 
 
-def tick(source="ils", reader=0, policy="digest"):
-    return Waiting(MARCH, TICK, source, reader, policy=policy)
+def tick(source="ils", reader=0, policy="digest", readers=1):
+    return Waiting(MARCH, TICK, source, reader, readers=readers, policy=policy)
 
 
 def test_a_window_is_open_when_every_reader_of_every_source_has_passed_it():
-    feeds = (feed(readers=2), feed("crm"))
-    ticks = [tick(reader=0), tick(reader=1), tick("crm")]
+    feeds = (feed(), feed("crm"))
+    ticks = [tick(reader=0, readers=2), tick(reader=1, readers=2), tick("crm")]
 
     assert is_open(feeds, [*ticks, Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x")], "digest")
     for missing in ticks:
@@ -148,6 +148,13 @@ def test_a_window_is_open_when_every_reader_of_every_source_has_passed_it():
 def test_acts_and_gaps_open_nothing():
     assert not is_open(
         (feed(),), [Waiting(MARCH, ACTS, "ils", rows=1, blob=b"x"), Waiting(MARCH, GAP, "ils")], "digest"
+    )
+
+
+def test_readers_of_another_number_are_no_part_of_each_other():
+    assert not is_open((feed(),), [tick(reader=0, readers=2), tick(reader=1, readers=3)], "digest")
+    assert is_open(
+        (feed(),), [tick(reader=0, readers=2), tick(reader=1, readers=2), tick(reader=1, readers=3)], "digest"
     )
 
 
