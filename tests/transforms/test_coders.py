@@ -13,8 +13,9 @@ from generated_logs import NOW, SOURCES, a_line, a_policy, logs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.chunks import ArrivalSpan, RawChunk
+from schemas.chunks import ArrivalSpan, RawChunk, Wrapping
 from schemas.counts import ReleasedRow, ReleasedTable, SealedTally, Tally, WindowKey
+from schemas.gate import ACTS, Delivered, Passage, VoidWindow, Waiting
 from schemas.generalized import CellBatch
 from schemas.personal import PersonalBatch
 from schemas.pseudonymized import PseudonymizedBatch
@@ -27,6 +28,12 @@ from transforms.release import no_noise, release
 
 KEY = WindowKey("totals", "2026-03-01", "2026-04-01")
 POLICY = a_policy()
+
+
+def bus_chunk():
+    """Messages of a bus: with keys, headers, and when they were read."""
+    wrapping = Wrapping("t", (1, 2), (b"k", None), ((("h", None),), ()))
+    return RawChunk("ils", b"", (b"{}", b"\xff"), "bus", wrapping=wrapping, read_at=2**41)
 
 
 def one_of_each():
@@ -49,6 +56,10 @@ def one_of_each():
         SealedReject("ils", "not_json", b"{}", b"\xff", bytes(16)),
         ArrivalSpan("ils", -1, 0, 2**62),
         KEY,
+        Passage(None, 2**61),
+        Delivered("ils", 1, 2, "digest", (bus_chunk(),), ((0, 1), (2, 3)), Passage(0, 3_600_000)),
+        Waiting(KEY, ACTS, "ils", 1, rows=7, blob=b"\x00blob"),
+        VoidWindow("lib", "circulation", KEY, "digest", "gap"),
         ReleasedRow('{"branch":"\u00e9"}', "acts", None, "withheld", "plain/k5"),
     ]
 
