@@ -91,6 +91,7 @@ class FlinkCluster:
       ports: by the names in `PORTS`; one that is not given is found.
       pids: the process of each part, which leads a group of its own.
       launcher: words put before each command.
+      java: options more of each Java process.
     """
 
     directory: Path
@@ -100,6 +101,7 @@ class FlinkCluster:
     ports: dict[str, int] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
     launcher: Sequence[str] = ()
+    java: Sequence[str] = ()
 
     @classmethod
     def known(cls, directory: Path, jars: Path) -> "FlinkCluster":
@@ -205,7 +207,7 @@ class FlinkCluster:
     def _java(self, name: str, *words: str) -> None:
         own = ["-XX:+UseSerialGC", "-XX:-UsePerfData", f"-Djava.io.tmpdir={self.directory}/work"]
         path = f"{self.directory}/classes:{self.jars}/*"  # ours first
-        self._run(name, ["java", *_OPENS, *_LOG, *own, "-cp", path, *words])
+        self._run(name, ["java", *_OPENS, *_LOG, *own, *self.java, "-cp", path, *words])
 
     def _compile(self) -> None:
         words = [
