@@ -9,7 +9,7 @@ from typing import Any, Callable, Mapping
 from tests.engines.faults import full_disk
 from tests.engines.faults.checker import state_of
 from tests.engines.faults.seen import see
-from tests.engines.faults.world import MINUTE, PATIENCE, World, lines, wait_for
+from tests.engines.faults.world import MINUTE, PATIENCE, World, lines, put_down, wait_for
 
 
 def strike(world: World, name: str, how: Any) -> None:
@@ -75,7 +75,7 @@ def _is_refused(world: World) -> None:
     other = world.begun()
     other.join(PATIENCE)
     code = other.exitcode
-    other.kill()
+    put_down(other)
     see(world.observed, "second", code=code)
     assert code == 75 or world.mutation, f"a second instance ended with {code}"
 
@@ -92,8 +92,7 @@ def _twins_read(world: World, _: Any) -> None:
     """Both have read what was published since."""
     assert world.twin is not None
     wait_for(lambda: world.read() > world.published)
-    world.twin.kill()
-    world.twin.join(30)
+    put_down(world.twin)
 
 
 def _stop(world: World, _: Any) -> None:
@@ -157,10 +156,10 @@ def _server(world: World, how: tuple[str, float]) -> None:
         other = world.begun()
         other.join(PATIENCE)
         codes = (process.exitcode, other.exitcode)
-        other.kill()
+        put_down(other)
         time.sleep(how[1])
     finally:
-        process.kill()
+        put_down(process)
         world.server.start()
     see(world.observed, "server", codes=codes)
     assert codes == (75, 75), (codes, world.journal.read_text()[-500:])
@@ -184,7 +183,7 @@ def _usurp(world: World, seconds: float) -> None:
     world.settle()
     old.join(PATIENCE)
     code = old.exitcode
-    old.kill()
+    put_down(old)
     see(world.observed, "usurped", code=code)
     assert code == 75, f"who has lost its store ended with {code}"
 

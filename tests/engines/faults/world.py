@@ -185,8 +185,7 @@ class World:
     def kill(self) -> None:
         """End the instance as a power cut would, if it has not ended so by itself."""
         if self.running is not None:
-            self.running.kill()
-            self.running.join(30)
+            put_down(self.running)
             self.kills += self.running.exitcode == -signal.SIGKILL
             self.running = None
 
@@ -194,8 +193,7 @@ class World:
         """Leave no process behind."""
         for process in (self.running, self.twin):
             if process is not None:
-                process.kill()
-                process.join(30)
+                put_down(process)
         if self.server is not None:
             self.server.drop_database(str(self.database))
 
@@ -268,6 +266,13 @@ def _place(part: str) -> tuple[str, int]:
 
 def lines(path: Path, word: str) -> int:
     return path.read_text().count(word) if path.exists() else 0
+
+
+def put_down(process: "BaseProcess | Command") -> None:
+    """Kill a process; one that has ended is let be: its number may be another's by now."""
+    if process.exitcode is None:
+        process.kill()
+    process.join(30)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
