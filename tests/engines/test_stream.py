@@ -23,10 +23,11 @@ from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, 
 from tests.support.flink_server import CHECKPOINTED
 from tests.support.held_topic import HeldTopic
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
 ROOT = Path(__file__).parents[2]
 CARREL = (sys.executable, "-m", "pipelines.command_line")
 MARK = "CANARY777"
+LONG = 400  # seconds that a machine may take on which much else runs
 TABLES_BY_MONTH, DAYS = 9, 28 + 31
 
 
@@ -55,11 +56,12 @@ def library(run, tmp_path, kafka):
 
 
 @contextlib.contextmanager
-def submitted(deployment, *options, readers=2):
+def submitted(deployment, *options, readers=2, flink=None):
     """The job's submission; it is ended afterwards, and with it what runs in its process."""
+    looked = () if flink is None else ("--flink", flink)
     with (deployment / "submission.log").open("ab") as log:
         process = subprocess.Popen(
-            [*CARREL, "-c", str(deployment / "carrel.toml"), "stream", "--readers", str(readers), "--", *options],
+            [*CARREL, "-c", str(deployment / "carrel.toml"), "stream", "--readers", str(readers), *looked, "--", *options],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -74,9 +76,10 @@ def submitted(deployment, *options, readers=2):
 def on_flink(flink, deployment, *options):
     """A job on the cluster, cancelled afterwards, unless nobody is there to do it."""
     before = set(flink.rest.jobs())
-    with submitted(deployment, *flink.options, *CHECKPOINTED, "--parallelism=2", *options) as process:
-        wait_for(lambda: set(flink.rest.jobs()) - before or process.poll() is not None)
-        assert process.poll() is None, (deployment / "submission.log").read_text()
+    words = (*flink.options, *CHECKPOINTED, "--parallelism=2", *options)
+    with submitted(deployment, *words, flink=flink.address) as process:
+        wait_for(lambda: process.poll() is not None, LONG)
+        assert process.returncode == 0, (deployment / "submission.log").read_text()
         (job,) = set(flink.rest.jobs()) - before
         try:
             yield job
@@ -87,7 +90,7 @@ def on_flink(flink, deployment, *options):
 
 def wait_for_checkpoints(flink, job, more=2):
     before = completed(flink, job)
-    wait_for(lambda: completed(flink, job) >= before + more)
+    wait_for(lambda: completed(flink, job) >= before + more, LONG)
 
 
 def completed(flink, job):
@@ -135,10 +138,10 @@ def test_on_prism_the_same_log_gives_the_same_bytes_also_when_all_state_is_lost(
     on_prism = ("--runner=PrismRunner", f"--prism_location={prism}")
 
     with submitted(deployment, *on_prism):
-        wait_for(lambda: len(ledger(deployment)) > 20, 300)
+        wait_for(lambda: len(ledger(deployment)) > 20, LONG)
     assert not is_published(deployment)
     with submitted(deployment, *on_prism, readers=1):  # a clean start reads again what open windows need
-        wait_for(lambda: is_published(deployment), 300)
+        wait_for(lambda: is_published(deployment), LONG)
 
     expected = replay(run, twin, log, tmp_path)
     assert len(expected) > 100
@@ -182,7 +185,7 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
     topic.come(parts[4])
     topic.let_go()
     with on_flink(flink, deployment, f"--savepoint_path={retained}"):
-        wait_for(lambda: is_published(deployment), 300)
+        wait_for(lambda: is_published(deployment), LONG)
 
     expected = replay(run, twin, log, tmp_path)
     assert len(expected) > 100
