@@ -11,7 +11,7 @@ from schemas.counts import WindowKey
 from schemas.gate import GAP, TICK, Passage, Waiting
 from schemas.policy import Table
 from transforms.privacy.times import DAY, GRACE, HOUR, TOLERANCE, Zone, publication_time, window_name
-from transforms.windows import bounds, day_number, day_of, may_hold, number_at, window_key
+from transforms.windows import bounds, day_number, day_of, number_at, window_key
 
 _SLACK = HOUR + GRACE  # of a publication time over window end + H, at most
 
@@ -72,11 +72,10 @@ def windows_passed(table: Table, passage: Passage, begins: int, zone: Zone) -> I
 
 def windows_lost(table: Table, after: int, until: int, zone: Zone) -> Iterator[WindowKey]:
     """The windows that messages lost between two arrivals (ms UTC) may belong to, oldest first."""
+    # Those that had begun when the first message after them came, and were not yet over for the last one before.
     last = number_at(table, day_of(until + TOLERANCE, zone))
     for number in range(number_at(table, day_of(after - table.horizon, zone)), last + 1):
-        start, end = bounds(table, number, zone)
-        if may_hold(start, end + table.horizon, after, until):
-            yield window_key(table, number)
+        yield window_key(table, number)
 
 
 def void_reason(table: Table, key: WindowKey, feeds: Sequence[GateFeed], waiting: Collection[Waiting]) -> str:
