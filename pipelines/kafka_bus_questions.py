@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 
 from pipelines.bus import BusError
 from pipelines.kafka_bus_settings import BrokerSettings
+from pipelines.try_again import TryAgainError
 
 NOT_THERE = frozenset(
     {
@@ -30,7 +31,12 @@ NOT_THERE = frozenset(
     }
 )
 NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+_AWAY = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT})  # noqa: SLF001
 _LONG = 5.0  # seconds a question may stay open that nobody waits for
+
+
+class BrokersAwayError(BusError, TryAgainError):
+    """The brokers do not answer now."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +137,17 @@ class Questions:
         """How long the topic keeps its messages.
 
         Raises:
+          BrokersAwayError: the brokers did not answer in time.
           BusError: the brokers did not say.
         """
         resource = ConfigResource(ResourceType.TOPIC, topic)
         future = self._admin.describe_configs([resource], request_timeout=seconds)[resource]
         try:
             told = {name: entry.value for name, entry in future.result(timeout=seconds + 1).items()}
-        except (KafkaException, concurrent.futures.TimeoutError):
+        except (KafkaException, concurrent.futures.TimeoutError) as error:
+            if isinstance(error, concurrent.futures.TimeoutError) or error.args[0].code() in _AWAY:
+                message = f"kafka: topic {topic}: the brokers do not answer; run again when they are back"
+                raise BrokersAwayError(message) from None
             message = f"kafka: topic {topic}: the brokers do not say how long it keeps messages; allow DescribeConfigs"
             raise BusError(message) from None
         policy = told.get("cleanup.policy", "delete")

@@ -4,9 +4,10 @@ from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import OFFSET_END, OFFSET_INVALID
+from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException
 
-from pipelines.kafka_bus_questions import Questions
+from pipelines.bus import BusError
+from pipelines.kafka_bus_questions import BrokersAwayError, Questions
 from pipelines.kafka_bus_settings import BrokerSettings
 
 PARTS = [("t", 0), ("t", 1)]
@@ -39,3 +40,18 @@ def test_an_end_that_the_client_does_not_know_is_none(asked):
 
 def test_a_beginning_that_the_client_does_not_know_is_none(asked):
     assert asked(OFFSET_END, OFFSET_INVALID).since(PARTS, 0, 1.0) == {("t", 0): OFFSET_END}
+
+
+@pytest.mark.parametrize(
+    ("code", "is_away"), [(KafkaError._TIMED_OUT, True), (KafkaError.TOPIC_AUTHORIZATION_FAILED, False)]
+)
+def test_brokers_that_do_not_answer_may_do_so_later(asked, monkeypatch, code, is_away):
+    """Told apart from a refusal: a service manager starts again what ended for the one, not for the other."""
+    questions, answer = asked(), Future()
+    answer.set_exception(KafkaException(KafkaError(code)))
+    monkeypatch.setattr(questions._admin, "describe_configs", lambda wanted, **_: {wanted[0]: answer}, raising=False)
+
+    with pytest.raises(BusError) as raised:
+        questions.retention("t")
+
+    assert isinstance(raised.value, BrokersAwayError) == is_away
