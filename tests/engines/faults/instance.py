@@ -19,7 +19,7 @@ from pipelines.journal import Journal
 from pipelines.library_logs import hush_libraries
 from pipelines.live import live
 from pipelines.replay import Request, replay
-from pipelines.work_values import HeldByAnotherError, ServerAwayError
+from pipelines.try_again import TryAgainError
 from schemas.policy_compiler import compile_policy
 from tests.engines.faults import full_disk, mutations
 from tests.engines.faults.seen import see
@@ -73,7 +73,7 @@ def run(given: Given) -> None:
                 deployment, policy, now=lambda: int(given.clock.read_text()), stopping=lambda: bool(told),
                 journal=journal, limits=Limits(messages=given.messages, seconds=0.1),
             )  # fmt: skip
-        except (HeldByAnotherError, ServerAwayError):
+        except TryAgainError:
             sys.exit(75)
         except (ValueError, OSError) as error:
             stream.write(f"{error}\n")

@@ -175,12 +175,24 @@ class World:
 
     def settle(self) -> "BaseProcess | Command":
         """The instance, once it has taken its store and opened its buses."""
-        began, process = time.monotonic(), self.start()
-        wait_for(lambda: lines(self.journal, "live_started") > self.before or process.exitcode is not None)
+        began = time.monotonic()
+        self.start()
+        wait_for(self._has_begun)
+        process = self.running
+        assert process is not None
         self.started.append(time.monotonic() - began)
         see(self.observed, "start", seconds=self.started[-1])
         assert process.exitcode is None, (process.exitcode, self.journal.read_text()[-500:])
         return process
+
+    def _has_begun(self) -> bool:
+        """Whether it has; one that may try again does, as a service manager would have it."""
+        process = self.running
+        assert process is not None
+        if process.exitcode == 75:
+            self.start()
+            return False
+        return lines(self.journal, "live_started") > self.before or process.exitcode is not None
 
     def kill(self) -> None:
         """End the instance as a power cut would, if it has not ended so by itself."""
