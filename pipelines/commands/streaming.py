@@ -14,7 +14,8 @@ from pipelines.stream import build
 from pipelines.stream_options import StreamOptions, stream_options
 from pipelines.terminal import say
 
-_NAME, _SAVEPOINT = "--job_name=", "--savepoint_path="
+_NAME, _SAVEPOINT, _PATIENCE = "--job_name=", "--savepoint_path=", "--job_server_timeout="
+_A_YEAR = 31_536_000  # seconds: whoever waits for a job would be cut off after one minute
 _NOT_CHECKED = "stream: whether Flink makes the checkpoints that were asked for is not looked at without --flink URL"
 
 
@@ -26,6 +27,8 @@ def stream(run: Invocation, options: Sequence[str], *, readers: int, flink: Opti
         raise UsageError(message)
     deployment = run.deployment()
     name, words = _named(judged.words, f"carrel-{deployment.tenant}")
+    if flink is None and judged.engine != "dataflow" and not any(word.startswith(_PATIENCE) for word in words):
+        words = (*words, f"{_PATIENCE}{_A_YEAR}")
     logging.disable(logging.CRITICAL)
     root = build(
         deployment,

@@ -173,6 +173,7 @@ def submitted(directory, monkeypatch):
     return submit
 
 
+PATIENT = "--job_server_timeout=31536000"
 ALWAYS = ("--streaming", "--no_save_main_session", "--job_name=carrel-example")
 
 
@@ -196,12 +197,18 @@ def test_a_job_has_its_own_name_and_may_go_on_from_a_savepoint(submitted):
 
     given, _, is_restored = submitted(*words)[0]
 
-    assert set(given) == {*words, *ALWAYS[:2]}
+    assert set(given) == {*words, *ALWAYS[:2], PATIENT}
     assert is_restored
 
 
 def test_on_prism_it_waits(submitted):
-    assert submitted(*PRISM) == [((*PRISM, *ALWAYS), 3, False), "run", "waited"]
+    assert submitted(*PRISM) == [((*PRISM, *ALWAYS, PATIENT), 3, False), "run", "waited"]
+
+
+def test_how_long_it_waits_may_be_said(submitted):
+    given, *_ = submitted(*PRISM, "--job_server_timeout=90")[0]
+
+    assert [word for word in given if "timeout" in word] == ["--job_server_timeout=90"]
 
 
 @pytest.mark.parametrize(
