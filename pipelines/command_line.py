@@ -237,7 +237,8 @@ def live(context: typer.Context) -> None:
 
 @app.command(
     epilog=examples(
-        "carrel stream --flink http://127.0.0.1:8081 -- --runner=PortableRunner --job_endpoint=127.0.0.1:8099 \\\n"
+        "carrel stream --flink http://127.0.0.1:8081 -- \\\n"
+        "    --runner=PortableRunner --job_endpoint=127.0.0.1:8099 \\\n"
         "    --environment_type=EXTERNAL --environment_config=127.0.0.1:50000 \\\n"
         "    --checkpointing_interval=30000 --finish_bundle_before_checkpointing",
         "carrel stream -- --runner=PrismRunner --prism_location=bin/prism",

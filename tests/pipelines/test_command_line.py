@@ -53,7 +53,7 @@ def test_help_comes_at_once_and_imports_no_engine(words):
 def test_every_help_page_has_examples_that_are_real_commands_and_says_what_options_do(words):
     command = commands()[words]
 
-    shown = (command.epilog or "").split("\n")[2:]
+    shown = (command.epilog or "").replace("\\\n", " ").split("\n")[2:]
     assert shown
     assert [fault for line in shown for fault in faults(line)] == []
     assert all(f"carrel {' '.join(words)}" in line or "carrel -c" in line for line in shown)

@@ -19,9 +19,10 @@ def commands() -> dict[tuple[str, ...], object]:
 def faults(line: str) -> list[str]:
     """What is wrong with a line `... carrel [-c FILE] WORDS`: its command or an option does not exist.
 
-    Only words are judged, no file is looked for and nothing runs.
+    Only words are judged, no file is looked for and nothing runs; behind `--` they are another program's.
     """
     words = shlex.split(line, comments=True)
+    words = words[: words.index("--")] if "--" in words else words
     at = next(index for index, word in enumerate(words) if word.rpartition("/")[2] == "carrel") + 1
     given = words[at:]
     if given[:1] == ["-c"]:
