@@ -1,6 +1,7 @@
 """The streaming graph of a small deployment, built and not run: no broker and no store is asked."""
 
 from pathlib import Path
+from typing import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -17,7 +18,7 @@ from tests.support.replaying import edit
 from transforms.decode import Decoding
 
 
-def a_stream_graph(directory: Path) -> beam.Pipeline:
+def a_stream_graph(directory: Path, options: Sequence[str] = ()) -> beam.Pipeline:
     """Of a deployment (`replaying.deployment`): each of its sources gets a topic of its name."""
     toml = directory / "carrel.toml"
     settings = directory / "kafka.properties"
@@ -45,6 +46,6 @@ def a_stream_graph(directory: Path) -> beam.Pipeline:
         if source.bus is not None
     }
     gates = gates_of(deployment, policy, {name: Begins(20_454, by_default=False) for name in reads})
-    root = beam.Pipeline(options=PipelineOptions(["--streaming", "--no_save_main_session"]))
+    root = beam.Pipeline(options=PipelineOptions(["--streaming", "--no_save_main_session", *options]))
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, keyring))
     return root
