@@ -14,7 +14,12 @@ FLINK = (
     "--checkpointing_interval=30000",
     "--finish_bundle_before_checkpointing",
 )
-DATAFLOW = ("--runner=DataflowRunner", "--project=library", "--region=europe-west3", "--temp_location=gs://library/temp")
+DATAFLOW = (
+    "--runner=DataflowRunner",
+    "--project=library",
+    "--region=europe-west3",
+    "--temp_location=gs://library/temp",
+)
 ALWAYS = ("--streaming", "--no_save_main_session")
 
 
