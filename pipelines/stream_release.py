@@ -43,19 +43,26 @@ class Releasing:
     keyring: KeyringAt
 
 
-class _Decide(beam.DoFn):
-    def __init__(self, given: Releasing, gate: Gate) -> None:
+class _OnCounts(beam.DoFn):
+    """A step that works on the counts store."""
+
+    def __init__(self, given: Releasing) -> None:
         self._given = given
-        self._gate = gate
 
     def setup(self) -> None:
-        self._counts = open_counts(self._given.deployment.counts_store)
-
-    def start_bundle(self) -> None:
-        self._keys = self._given.keyring.open()  # anew: a key that was destroyed meanwhile must not live on here
+        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
 
     def teardown(self) -> None:
         self._counts.close()
+
+
+class _Decide(_OnCounts):
+    def __init__(self, given: Releasing, gate: Gate) -> None:
+        super().__init__(given)
+        self._gate = gate
+
+    def start_bundle(self) -> None:
+        self._keys = self._given.keyring.open()  # anew: a key that was destroyed meanwhile must not live on here
 
     def process(
         self, element: Tuple[str, Iterable[Waiting]]
@@ -132,16 +139,7 @@ class ReleaseWindows(beam.PTransform[PCollection[Tuple[str, Iterable[Waiting]]],
         return Decided(outputs.released, outputs[VOID])
 
 
-class _Insert(beam.DoFn):
-    def __init__(self, given: Releasing) -> None:
-        self._given = given
-
-    def setup(self) -> None:
-        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
-
-    def teardown(self) -> None:
-        self._counts.close()
-
+class _Insert(_OnCounts):
     def process(self, element: ReleasedTable) -> Iterator[NoReturn]:
         self._counts.begin(element, "complete", "", False)
         Metrics.counter("windows", self._counts.publish(element)).inc()
@@ -158,16 +156,7 @@ class InsertIfAbsent(beam.PTransform[PCollection[ReleasedTable], PCollection[NoR
         return pcoll | "Insert" >> beam.ParDo(_Insert(self.given))
 
 
-class _NoteVoid(beam.DoFn):
-    def __init__(self, given: Releasing) -> None:
-        self._given = given
-
-    def setup(self) -> None:
-        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
-
-    def teardown(self) -> None:
-        self._counts.close()
-
+class _NoteVoid(_OnCounts):
     def process(self, element: VoidWindow) -> Iterator[NoReturn]:
         self._counts.void(element.tenant, element.kind, element.key, element.policy_digest, element.reason)
         yield from ()
@@ -208,16 +197,10 @@ class WriteLetters(beam.PTransform[PCollection[SealedReject], PCollection[NoRetu
         return pcoll | "Write" >> beam.ParDo(_WriteLetters(self.given))
 
 
-class _EndKeys(beam.DoFn):
+class _EndKeys(_OnCounts):
     def __init__(self, given: Releasing, begins: int) -> None:
-        self._given = given
+        super().__init__(given)
         self._begins = begins
-
-    def setup(self) -> None:
-        self._counts: CountsStore = open_counts(self._given.deployment.counts_store)
-
-    def teardown(self) -> None:
-        self._counts.close()
 
     def process(self, element: Passage) -> Iterator[NoReturn]:
         StreamKeys(self._given.deployment, self._given.policy, self._counts, self._begins).end(
