@@ -46,6 +46,23 @@ class Job:
     now: int
     day: str
 
+    def decoding(self, lookups: Callable[[str], Lookups], source: Optional[str] = None) -> Decoding:
+        """What `DecodeEvents` is given, of all sources or of one.
+
+        Args:
+          lookups: source name -> its lookups, found where the graph runs.
+        """
+        return Decoding(
+            tenant=self.tenant,
+            policy=self.policy,
+            sources=tuple(rules for rules in self.sources if source in (None, rules.name)),
+            keyring=self.keyring,
+            lookups=lookups,
+            recipient=self.recipient,
+            now=self.now,
+            day=self.day,
+        )
+
 
 def pipeline() -> beam.Pipeline:
     """A pipeline on the one runner that is pinned: bare DirectRunner changes engine behind one's back."""
@@ -91,16 +108,7 @@ def run_batch(
     """
     with Exchange(chunks=chunks, lookups=job.lookups) as given:
         root = pipeline()
-        decoding = Decoding(
-            tenant=job.tenant,
-            policy=job.policy,
-            sources=tuple(rules for rules in job.sources if rules.name == source),
-            keyring=job.keyring,
-            lookups=ExchangedLookups(given.name),
-            recipient=job.recipient,
-            now=job.now,
-            day=job.day,
-        )
+        decoding = job.decoding(ExchangedLookups(given.name), source)
         build_tally_graph(root, decoding, given.name, job.keyring)
         result = root.run()
         result.wait_until_finish()

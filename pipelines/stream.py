@@ -24,7 +24,6 @@ from pipelines.retention import check_retention
 from pipelines.stream_graph import Begins, LookupsOnWorker, build_stream_graph, gates_of
 from pipelines.stream_release import Releasing
 from schemas.policy import PrivacyPolicy, Table
-from transforms.decode import Decoding
 from transforms.gate import earliest_needed
 from transforms.privacy.times import TOLERANCE, Zone
 from transforms.windows import day_number, day_of
@@ -84,16 +83,7 @@ def build(
         if bus is not None and name in starts
     }
     begins = {name: start.begins for name, start in starts.items()}
-    decoding = Decoding(
-        tenant=job.tenant,
-        policy=policy,
-        sources=job.sources,
-        keyring=job.keyring,
-        lookups=LookupsOnWorker(deployment.sources),
-        recipient=job.recipient,
-        now=job.now,
-        day=job.day,
-    )
+    decoding = job.decoding(LookupsOnWorker(deployment.sources))
     root = beam.Pipeline(options=PipelineOptions(list(options)))
     gates = gates_of(deployment, policy, begins)
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, job.keyring))

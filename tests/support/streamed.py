@@ -20,7 +20,6 @@ from pipelines.stream_release import Releasing
 from schemas.chunks import RawChunk, Wrapping
 from schemas.gate import Delivered, Passage
 from schemas.policy_compiler import compile_policy
-from transforms.decode import Decoding
 from transforms.windows import day_number
 
 SOURCE = "carrel-event"
@@ -77,16 +76,7 @@ class Streamed:
         found, policy = load(self.directory / "carrel.toml"), self.policy
         with open_counts(found.counts_store) as counts:
             job = job_of(found, policy, counts, self.now)
-        decoding = Decoding(
-            tenant=job.tenant,
-            policy=policy,
-            sources=job.sources,
-            keyring=job.keyring,
-            lookups=LookupsOnWorker(found.sources),
-            recipient=job.recipient,
-            now=job.now,
-            day=job.day,
-        )
+        decoding = job.decoding(LookupsOnWorker(found.sources))
         begins = {SOURCE: Begins(day_number(self.begins), by_default=False)}
         gates = gates_of(found, policy, begins)
         root = pipeline()
