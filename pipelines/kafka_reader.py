@@ -1,71 +1,21 @@
 """Kafka as a source of streaming engines: the bus of `carrel live`, its positions in the engine's checkpoints.
 
-Reader i of N owns the partitions whose number leaves i when divided by N, those too that are added later. What it
-takes at once is one element. An hour that its clock passes is told with an element before the watermark passes it.
+Reader i of N owns the partitions whose number leaves i when divided by N, those too that are added later.
 
 A checkpoint holds the source object as a pickle: the names of this module and of `KafkaSource` must never change.
 """
 
 import os
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Iterator, Optional, Protocol, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
-import msgspec
-from apache_beam.coders import Coder
-from apache_beam.io.unbounded_source import CheckpointMark, UnboundedReader, UnboundedSource  # noqa: TID251 - an input
-from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
+from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource  # noqa: TID251 - an input
 
-from pipelines.bus import Bus, Limits
+from pipelines.bus_reader import BusMark, BusMarkCoder, BusReader, now
 from pipelines.kafka_bus import KafkaBus
 from pipelines.kafka_bus_settings import broker_settings
-from pipelines.unbounded_read import ReadUnbounded
-from pipelines.work_values import Position
-from schemas.gate import Delivered, Passage
 from transforms.coders import ColumnsCoder
-from transforms.privacy.times import GRACE, HOUR
-
-LIMITS = Limits(messages=4_000, size=4 * 1024 * 1024, seconds=0.05)  # of one element
-_POLL = 0.5  # seconds between two looks at a quiet bus
-_MOST, _LONGEST = 50, 2.0  # elements, and seconds, of one bundle: what a checkpoint waits for
-_VERSION = 1
-_Part = Tuple[str, int, bytes, Optional[int], Optional[int]]  # part, next, head, clock, proof
-
-
-@dataclass(frozen=True)
-class KafkaMark(CheckpointMark):
-    """Where one reader stands.
-
-    Attributes:
-      parts: of each partition its name, next offset, head, clock and proof of its end, as in `Position` and `Bus`.
-      clock: the reader's clock, ms UTC; None while it has none.
-      passed: the last hour of which it has told that its clock passed it, ms UTC.
-    """
-
-    parts: Tuple[_Part, ...]
-    clock: Optional[int]
-    passed: Optional[int]
-
-
-class KafkaMarkCoder(Coder):
-    """MessagePack, with a version; never a pickle."""
-
-    def encode(self, value: KafkaMark) -> bytes:
-        """One mark as bytes."""
-        return msgspec.msgpack.encode((_VERSION, value.parts, value.clock, value.passed))
-
-    def decode(self, encoded: bytes) -> KafkaMark:
-        """The inverse; ValueError for another version."""
-        version, parts, clock, passed = msgspec.msgpack.decode(encoded)
-        if version != _VERSION:
-            message = "kafka checkpoint: unknown version; start without it, which reads again what is needed"
-            raise ValueError(message)
-        return KafkaMark(tuple(tuple(part) for part in parts), clock, passed)
-
-    def is_deterministic(self) -> bool:
-        """Partitions are sorted by name."""
-        return True
 
 
 @dataclass(frozen=True)
@@ -95,132 +45,23 @@ class KafkaSource(UnboundedSource):
         for reader in range(self.readers):
             yield replace(self, reader=reader)
 
-    def create_reader(self, options: Any, checkpoint_mark: Optional[CheckpointMark]) -> "KafkaReader":
+    def create_reader(self, options: Any, checkpoint_mark: Optional[CheckpointMark]) -> BusReader:
         """Open a connection that goes on from a mark."""
         del options
-        assert checkpoint_mark is None or isinstance(checkpoint_mark, KafkaMark)  # noqa: S101 - its own coder made it
+        assert checkpoint_mark is None or isinstance(checkpoint_mark, BusMark)  # noqa: S101 - its own coder made it
         path = None if self.settings is None else Path(self.settings)
         settings = broker_settings(path, dict(self.environment), os.environ)
-        mark = checkpoint_mark or KafkaMark((), None, None)
-        positions = {part: Position(part, at, head, done=False, clock=clock) for part, at, head, clock, _ in mark.parts}
+        mark = checkpoint_mark or BusMark()
         bus = KafkaBus(
-            self.source, self.topics, settings, positions,
+            self.source, self.topics, settings, mark.positions(),
             now=now, since=self.since, owns=lambda number: number % self.readers == self.reader,
         )  # fmt: skip
-        return KafkaReader(self, bus, mark)
+        return BusReader(self, bus, mark)
 
-    def get_checkpoint_mark_coder(self) -> KafkaMarkCoder:
+    def get_checkpoint_mark_coder(self) -> BusMarkCoder:
         """Of its marks."""
-        return KafkaMarkCoder()
+        return BusMarkCoder()
 
     def default_output_coder(self) -> ColumnsCoder:
         """Of its elements."""
         return ColumnsCoder("Delivered")
-
-
-def read_kafka(source: KafkaSource) -> ReadUnbounded:
-    """The transform at the root of a graph; its output are `Delivered`."""
-    return ReadUnbounded(source, poll=_POLL, records=_MOST, seconds=_LONGEST).with_output_types(Delivered)
-
-
-def now() -> int:
-    """The wall clock, ms UTC: of stamps that are ahead of it, and of proofs that nothing is left to read."""
-    return time.time_ns() // 1_000_000
-
-
-class ListsPartitions(Bus, Protocol):
-    """A bus that tells when it last saw which partitions there are."""
-
-    def listed(self) -> Optional[int]:
-        """Ms UTC; None while it has not."""
-
-
-class KafkaReader(UnboundedReader):
-    """Reads the partitions that one reader owns."""
-
-    def __init__(self, source: KafkaSource, bus: ListsPartitions, mark: KafkaMark) -> None:
-        self._source = source
-        self._bus = bus
-        self._positions = {part: Position(part, at, head, False, clock) for part, at, head, clock, _ in mark.parts}
-        self._proofs = {part: proof for part, *_, proof in mark.parts if proof is not None}
-        self._clock = self._watermark = mark.clock
-        self._passed = mark.passed
-        self._current: Optional[Delivered] = None
-
-    def start(self) -> bool:
-        """As `advance`."""
-        return self.advance()
-
-    def advance(self) -> bool:
-        """Take what is there, within a small moment."""
-        self._watermark = self._clock  # all that was told before has been handed on
-        batch = self._bus.poll(LIMITS)
-        read_at = now()  # a machine that was asleep meanwhile must not find its messages ahead of its clock
-        if batch is not None:
-            self._positions |= {position.part: position for position in batch.positions}
-            self._proofs |= batch.proven
-        self._clock = self._lowest()
-        passage = self._passage()
-        if not (passage or (batch and (batch.chunks or batch.gaps))):
-            self._current, self._watermark = None, self._clock
-            return False
-        self._current = Delivered(
-            self._source.source,
-            self._source.reader,
-            self._source.readers,
-            self._source.policy,
-            tuple(replace(chunk, read_at=read_at) for chunk in batch.chunks) if batch else (),
-            tuple((gap.after or 0, read_at if gap.until is None else gap.until) for gap in batch.gaps) if batch else (),
-            passage,
-        )
-        return True
-
-    def _lowest(self) -> Optional[int]:
-        """The lowest clock of its partitions; it never falls, also when a partition is added."""
-        parts = self._bus.parts()
-        listed = self._bus.listed()
-        none_owned = None if listed is None else listed - GRACE
-        clocks = [self._clock_of(part) for part in parts] or [none_owned]
-        known = [clock for clock in clocks if clock is not None]
-        if len(known) < len(clocks):
-            return self._clock
-        return max(min(known), self._clock or 0)
-
-    def _clock_of(self, part: str) -> Optional[int]:
-        position = self._positions.get(part)
-        read = None if position is None else position.clock
-        return max((clock for clock in (read, self._proofs.get(part)) if clock is not None), default=None)
-
-    def _passage(self) -> Optional[Passage]:
-        if self._clock is None or self._clock // HOUR * HOUR <= (self._passed or 0):
-            return None
-        passage = Passage(self._passed, self._clock // HOUR * HOUR)
-        self._passed = passage.until
-        return passage
-
-    def get_current(self) -> Delivered:
-        """What the last successful `advance` took."""
-        assert self._current is not None  # noqa: S101 - Beam asks only after a success
-        return self._current
-
-    def get_current_timestamp(self) -> Timestamp:
-        """The reader's clock before it."""
-        return self.get_watermark()
-
-    def get_watermark(self) -> Timestamp:
-        """The clock as far as all that it passed has been told."""
-        return MIN_TIMESTAMP if self._watermark is None else Timestamp(micros=self._watermark * 1000)
-
-    def get_checkpoint_mark(self) -> KafkaMark:
-        """Where it stands; asked between elements only."""
-        names = sorted({*self._positions, *self._proofs})
-        parts = []
-        for part in names:
-            at = self._positions.get(part)
-            if at is not None:
-                parts.append((part, at.next, at.head, at.clock, self._proofs.get(part)))
-        return KafkaMark(tuple(parts), self._clock, self._passed)
-
-    def close(self) -> None:
-        """Let go of the brokers."""
-        self._bus.close()

@@ -74,6 +74,8 @@ class PubsubBus:
             raise self._refused(_HINTS[exceptions.Unauthenticated]) from None
         self._leases = Leases(self._client, subscription, self._leased)
         self._held: list[str] = []
+        self._also: Callable[[], Sequence[str]] = tuple
+        self._is_closed = False
         self._pull: Optional[Pull] = None
         self._ask_at_once = False
         self._opened: Optional[tuple[str, PullClock]] = None
@@ -90,8 +92,9 @@ class PubsubBus:
         """
         try:
             settings = self._settings()
-        except exceptions.GoogleAPICallError:
-            raise self._refused("the service does not answer; check the network and try again") from None
+        except exceptions.GoogleAPICallError as error:
+            hint = _HINTS.get(type(error), "the service does not answer; check the network and try again")
+            raise self._refused(hint) from None
         own = settings.message_retention_duration if settings.retain_acked_messages else None
         return max(_ms(own), _ms(settings.topic_message_retention_duration))
 
@@ -119,15 +122,33 @@ class PubsubBus:
 
     def ack(self, batch: BusBatch) -> None:
         """The batch is committed: its messages need not come again. Where that fails, they come and change nothing."""
-        self._leases.acknowledge(batch.receipts if isinstance(batch.receipts, tuple) else ())
+        self.acknowledge(self.hand_on(batch))
+
+    def hand_on(self, batch: BusBatch) -> tuple[str, ...]:
+        """The batch is in somebody's care who acknowledges it later, perhaps after others; its ack ids."""
         self._held = []
         for position in batch.positions:
             self._count = position.next
         if self._opened:
             self._opened[1].kept()
+        return batch.receipts if isinstance(batch.receipts, tuple) else ()
+
+    def acknowledge(self, ids: Sequence[str]) -> None:
+        """These need not come again. After `close` nothing is told: they come, and change nothing."""
+        if ids and not self._is_closed:
+            self._leases.acknowledge(ids)
+
+    def lease_also(self, held: Callable[[], Sequence[str]]) -> None:
+        """Extend the leases of these ack ids too, and give them back at the end."""
+        self._also = held
+
+    def listed(self) -> Optional[int]:
+        """A subscription has no partitions to be seen."""
+        return None
 
     def close(self) -> None:
         """Give back what is not acknowledged, so that another instance gets it at once, and hang up."""
+        self._is_closed = True
         self._leases.stop()
         if self._pull is not None:
             self._pull.cancel()
@@ -153,7 +174,7 @@ class PubsubBus:
     def _leased(self) -> list[str]:
         """Ack ids of all that is out: what is in work, and an answer that was not looked at yet."""
         pull = self._pull  # before the other: what moves over in between is told twice, not left out
-        return [*(pull.leased() if pull else ()), *self._held]
+        return [*(pull.leased() if pull else ()), *self._held, *self._also()]
 
     def _give_back(self, clock: PullClock) -> None:
         if self._held:

@@ -13,11 +13,11 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from cryptography.exceptions import InvalidTag
 
+from pipelines.bus_reader import now
 from pipelines.configuration import Deployment
 from pipelines.counts_opening import open_counts
 from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
 from pipelines.counts_store import CountsStore
-from pipelines.kafka_reader import now
 from pipelines.keyring import KeyringError
 from pipelines.keys import KeyringAt
 from pipelines.letters_output import letters_output

@@ -1,5 +1,6 @@
 """The engines that tests need. One that is missing leaves its tests out, by name; in CI it is a failure."""
 
+import contextlib
 import os
 
 import pytest
@@ -36,11 +37,17 @@ def kafka(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def flink(tmp_path_factory):
-    """A cluster for all tests, of two TaskManagers with a slot each; one that ends a part starts it again."""
+def flink(tmp_path_factory, request):
+    """A cluster for all tests, of two TaskManagers with a slot each; one that ends a part starts it again.
+
+    Its workers know the Pub/Sub emulator, where there is one.
+    """
     try:
         cluster = flink_server(tmp_path_factory.mktemp("flink"))
-        cluster.start()
+        with pytest.MonkeyPatch.context() as patch:
+            with contextlib.suppress(pytest.skip.Exception):
+                patch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue("pubsub_server").host)
+            cluster.start()
     except (PartsMissingError, FlinkError) as error:
         missing("flink", error)
         return

@@ -20,8 +20,10 @@ from pipelines.counts_opening import open_counts
 from pipelines.flink_rest import FlinkError
 from tests.attacks.test_canaries import hits
 from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, publish, wait_for
+from tests.engines.test_live_pubsub import some_events
 from tests.support.flink_server import CHECKPOINTED
 from tests.support.held_topic import HeldTopic
+from tests.support.kafka_messages import wall
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
 ROOT = Path(__file__).parents[2]
@@ -192,6 +194,39 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
     assert released(deployment) == expected
     assert letters(run, deployment) == letters(run, twin)
     nothing_is_told(flink, tmp_path)
+
+
+def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint_holds_it(run, pubsub, flink, tmp_path):
+    made, deployment = pubsub.make(), tmp_path / "library"
+    run("init", deployment, "--secrets", tmp_path / "secrets")
+    toml = deployment / "carrel.toml"
+    bus = f'bus = {{ kind = "pubsub", subscription = "{made.subscription}" }}\nstate_is_only_copy = true\n'
+    toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
+    good = [json.dumps(event).encode() for event in some_events(wall())]
+    bad = [b'{"kind": "poison", "n": "%s%d"}' % (MARK.encode(), number) for number in range(90)]
+
+    pubsub.publish(made, good + bad[:30])
+    with on_flink(flink, deployment) as job:
+        wait_for(lambda: count_letters(run, deployment) >= 30, LONG)
+        flink.kill("taskmanager-1")
+        pubsub.publish(made, good + bad[30:60])
+        flink.start_task_manager(1)
+        wait_for(lambda: count_letters(run, deployment) >= 60, LONG)
+        flink.kill_worker(0)
+        pubsub.publish(made, good + bad[60:])
+        wait_for(lambda: count_letters(run, deployment) >= 90, LONG)
+        wait_for_checkpoints(flink, job, 3)
+    for pid in flink.workers():  # with them go the leases of what was not acknowledged
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    assert pubsub.left(made.subscription, seconds=25) == []
+    assert count_letters(run, deployment) == 90
+    nothing_is_told(flink, tmp_path)
+
+
+def count_letters(run, deployment):
+    return sum(amount for *_, amount in letters(run, deployment))
 
 
 def none_is_early(deployment, stamp):

@@ -5,9 +5,10 @@ import pickle
 import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 
-from pipelines import kafka_reader
+from pipelines import bus_reader, kafka_reader
 from pipelines.bus import Gap
-from pipelines.kafka_reader import KafkaMark, KafkaMarkCoder, KafkaReader, KafkaSource, read_kafka
+from pipelines.bus_reader import BusMark, BusMarkCoder, BusReader, read_bus
+from pipelines.kafka_reader import KafkaSource
 from schemas.gate import Delivered, Passage
 from tests.support.scripted_partitions import ScriptedPartitions
 from transforms.coders import ColumnsCoder
@@ -16,14 +17,14 @@ from transforms.privacy.times import GRACE
 HOUR, MINUTE = 3_600_000, 60_000
 T0 = 1_772_341_200_000  # a full hour
 SOURCE = KafkaSource("ils", ("t",), None, (), None, 2, "digest", 1)
-FRESH = KafkaMark((), None, None)
+FRESH = BusMark()
 
 
 @pytest.fixture
 def wall(monkeypatch):
     """The reader's own clock, set by a test."""
     clock = [T0 + 1000 * HOUR]
-    monkeypatch.setattr(kafka_reader, "now", lambda: clock[0])
+    monkeypatch.setattr(bus_reader, "now", lambda: clock[0])
     return clock
 
 
@@ -43,7 +44,7 @@ def test_what_a_poll_takes_is_one_element_that_says_when_it_was_read(wall):
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0, T0 + 5], "t/1": [T0 + 3]})
 
-    delivered, _, _ = taken(KafkaReader(SOURCE, bus, FRESH))
+    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH))
 
     assert isinstance(delivered, Delivered)
     assert (delivered.source, delivered.reader, delivered.readers, delivered.policy) == ("ils", 1, 2, "digest")
@@ -56,7 +57,7 @@ def test_a_machine_that_slept_while_it_read_does_not_find_its_messages_ahead_of_
     bus.put({"t/0": [T0 + 2000 * HOUR]})
     bus.while_polling = lambda: wall.__setitem__(0, T0 + 2000 * HOUR)
 
-    delivered, _, _ = taken(KafkaReader(SOURCE, bus, FRESH))
+    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH))
 
     assert [chunk.read_at for chunk in delivered.chunks] == [T0 + 2000 * HOUR]
 
@@ -67,7 +68,7 @@ def test_the_clock_is_the_lowest_of_all_partitions_and_known_once_all_are(wall):
     bus.put({"t/1": [T0 + HOUR]})
     bus.put({"t/1": [T0 + 5 * HOUR]})
 
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
 
     assert [passage(reader) for _ in range(3)] == [
         None,
@@ -81,7 +82,7 @@ def test_an_hour_is_told_before_the_watermark_passes_it(wall):
     bus.put({"t/0": [T0 + MINUTE]})
     bus.put({"t/0": [T0 + 2 * MINUTE]})
     bus.put({"t/0": [T0 + 90 * MINUTE]})
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
 
     first, at, watermark = taken(reader)
     assert (first.passage, reader.get_current_timestamp(), watermark) == (
@@ -101,7 +102,7 @@ def test_a_proven_end_moves_the_clock_and_an_hour_of_silence_is_told(wall):
     bus.put({"t/0": [T0 + MINUTE]})
     bus.put(proven={"t/0": T0 + 10 * MINUTE})
     bus.put(proven={"t/0": T0 + 2 * HOUR + MINUTE})
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
 
     taken(reader)
     assert taken(reader) == (None, None, T0 + 10 * MINUTE)
@@ -112,7 +113,7 @@ def test_a_proven_end_moves_the_clock_and_an_hour_of_silence_is_told(wall):
 def test_the_clock_never_falls(wall):
     bus = ScriptedPartitions("t/0")
     bus.put({"t/0": [T0 + 5 * HOUR]})
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
     taken(reader)
 
     bus.names = ("t/0", "t/1")  # a partition is added
@@ -127,7 +128,7 @@ def test_the_clock_never_falls(wall):
 
 def test_a_reader_without_a_partition_goes_by_the_listing_that_shows_it(wall):
     bus = ScriptedPartitions()
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
 
     assert taken(reader) == (None, None, MIN_TIMESTAMP.micros // 1000)
     bus.at = T0 + HOUR + MINUTE
@@ -138,7 +139,7 @@ def test_lost_messages_are_told_with_the_arrivals_around_them(wall):
     bus = ScriptedPartitions("t/0")
     bus.put({"t/0": [T0]}, lost=(Gap("t/0", None, T0),))
     bus.put(lost=(Gap("t/0", T0, None),))
-    reader = KafkaReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH)
 
     assert [taken(reader)[0].gaps for _ in range(2)] == [((0, T0),), ((T0, wall[0]),)]
 
@@ -146,14 +147,14 @@ def test_lost_messages_are_told_with_the_arrivals_around_them(wall):
 def test_a_reader_goes_on_where_a_mark_stands(wall):
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0 + HOUR], "t/1": [T0 + HOUR + MINUTE]}, proven={"t/1": T0 + 2 * HOUR})
-    before = KafkaReader(SOURCE, bus, FRESH)
+    before = BusReader(SOURCE, bus, FRESH)
     taken(before)
-    coder = KafkaMarkCoder()
+    coder = BusMarkCoder()
     mark = coder.decode(coder.encode(before.get_checkpoint_mark()))
 
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0 + 3 * HOUR]})
-    after = KafkaReader(SOURCE, bus, mark)
+    after = BusReader(SOURCE, bus, mark)
 
     assert mark == before.get_checkpoint_mark()
     assert mark.parts == (
@@ -166,7 +167,7 @@ def test_a_reader_goes_on_where_a_mark_stands(wall):
 
 
 def test_a_mark_of_another_version_is_refused(wall):
-    coder = KafkaMarkCoder()
+    coder = BusMarkCoder()
     other = coder.encode(FRESH).replace(b"\x01", b"\x09", 1)
 
     assert coder.decode(coder.encode(FRESH)) == FRESH
@@ -178,14 +179,14 @@ def test_a_mark_of_another_version_is_refused(wall):
 def test_a_quiet_poll_gives_nothing_and_takes_a_moment(wall):
     bus = ScriptedPartitions("t/0")
 
-    assert not KafkaReader(SOURCE, bus, FRESH).start()
+    assert not BusReader(SOURCE, bus, FRESH).start()
     assert bus.asked[0].seconds <= 0.1
 
 
 def test_a_reader_lets_go_of_its_bus(wall):
     bus = ScriptedPartitions("t/0")
 
-    KafkaReader(SOURCE, bus, FRESH).close()
+    BusReader(SOURCE, bus, FRESH).close()
 
     assert bus.is_closed
 
@@ -226,5 +227,5 @@ def test_a_pickled_source_holds_names_and_no_secret(monkeypatch, tmp_path):
 
 def test_deliveries_have_a_coder_of_ours():
     assert SOURCE.default_output_coder() == ColumnsCoder("Delivered")
-    assert SOURCE.get_checkpoint_mark_coder().decode(KafkaMarkCoder().encode(FRESH)) == FRESH
-    assert read_kafka(SOURCE).get_type_hints().simple_output_type("Read") is Delivered
+    assert SOURCE.get_checkpoint_mark_coder().decode(BusMarkCoder().encode(FRESH)) == FRESH
+    assert read_bus(SOURCE, acknowledges=False).get_type_hints().simple_output_type("Read") is Delivered

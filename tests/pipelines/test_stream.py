@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines import stream as streams
+from pipelines import stream_starts
 from pipelines.bus import BusError
 from pipelines.commands import streaming
 from pipelines.configuration import ConfigurationError, capabilities, load
@@ -28,6 +28,7 @@ PRISM = ("--runner=PrismRunner", "--prism_location=bin/prism")
 BUS = 'bus = { kind = "kafka", topics = ["loans"], settings = "kafka.properties" }'
 FOR_EVER = Retention(None, None, compacted=False)
 DAY = 86_400_000
+NOW = at("2026-04-10", 9)
 
 
 class Brokers:
@@ -47,8 +48,8 @@ class Brokers:
 @pytest.fixture
 def brokers(monkeypatch):
     told = Brokers()
-    monkeypatch.setattr(streams, "first_messages", lambda topics, settings: told.first)
-    monkeypatch.setattr(streams, "Questions", lambda settings, heard: told)
+    monkeypatch.setattr(stream_starts, "first_messages", lambda topics, settings: told.first)
+    monkeypatch.setattr(stream_starts, "Questions", lambda settings, heard: told)
     return told
 
 
@@ -64,7 +65,7 @@ def starts(directory, *, is_restored=False):
     found = load(directory / "carrel.toml")
     policy = compile_policy(found.policy_text, capabilities(found))
     with open_counts(found.counts_store) as counts:
-        return streams._starts(found, policy, counts, is_restored=is_restored)["carrel-event"]
+        return stream_starts.starts_of(found, policy, counts, now=NOW, is_restored=is_restored)["carrel-event"]
 
 
 def day_number(day):
@@ -119,11 +120,51 @@ def test_a_bus_that_forgets_too_early_is_refused(directory, brokers, kept):
     starts(directory)
 
 
-@pytest.mark.parametrize("bus", ["", 'bus = { kind = "pubsub", subscription = "projects/p/subscriptions/s" }'])
-def test_a_source_that_tables_wait_for_needs_a_kafka_bus_or_has_ended(directory, brokers, bus):
-    edit(directory / "carrel.toml", BUS, bus)
+def test_a_source_that_tables_wait_for_needs_a_bus_or_has_ended(directory, brokers):
+    edit(directory / "carrel.toml", BUS, "")
 
-    with pytest.raises(ConfigurationError, match="carrel-event has no Kafka bus"):
+    with pytest.raises(ConfigurationError, match="carrel-event has no bus"):
+        starts(directory)
+
+
+SUBSCRIPTION = 'bus = { kind = "pubsub", subscription = "projects/p/subscriptions/s" }'
+ONLY_COPY = f"{SUBSCRIPTION}\nstate_is_only_copy = true"
+
+
+@pytest.fixture
+def subscribed(directory, monkeypatch):
+    """The deployment reads a subscription that is there."""
+    monkeypatch.setattr(stream_starts, "_ask_for", lambda *_: None)
+    edit(directory / "carrel.toml", BUS, ONLY_COPY)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("declared", "begins"),
+    [("", ("2026-04-11", True)), ("2026-03-01", ("2026-04-11", True)), ("2026-05-01", ("2026-05-01", False))],
+)
+def test_a_clean_start_on_pubsub_begins_with_the_day_after_it_at_the_earliest(subscribed, declared, begins):
+    if declared:
+        edit(subscribed / "carrel.toml", ONLY_COPY, f'{ONLY_COPY}\ncomplete_from = "{declared}"')
+
+    start = starts(subscribed).begins
+
+    assert (start.day, start.by_default) == (day_number(begins[0]), begins[1])
+
+
+def test_a_restored_job_on_pubsub_needs_the_day_that_it_had_all_from(subscribed):
+    with pytest.raises(ConfigurationError, match="complete_from"):
+        starts(subscribed, is_restored=True)
+
+    edit(subscribed / "carrel.toml", ONLY_COPY, f'{ONLY_COPY}\ncomplete_from = "2026-03-01"')
+
+    assert starts(subscribed, is_restored=True).begins.day == day_number("2026-03-01")
+
+
+def test_on_pubsub_the_engines_state_is_the_only_copy_and_must_be_said_to_be(directory):
+    edit(directory / "carrel.toml", BUS, SUBSCRIPTION)
+
+    with pytest.raises(RetentionError, match="state_is_only_copy"):
         starts(directory)
 
 
@@ -132,7 +173,7 @@ def test_brokers_that_do_not_answer_are_named_by_their_source(directory, brokers
         text = "kafka: the brokers do not answer"
         raise BusError(text)
 
-    monkeypatch.setattr(streams, "first_messages", away)
+    monkeypatch.setattr(stream_starts, "first_messages", away)
 
     with pytest.raises(BusError, match="carrel-event: kafka: the brokers do not answer"):
         starts(directory)

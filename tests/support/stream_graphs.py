@@ -6,8 +6,9 @@ from typing import Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.bus_reader import read_bus
 from pipelines.configuration import capabilities, load
-from pipelines.kafka_reader import KafkaSource, read_kafka
+from pipelines.kafka_reader import KafkaSource
 from pipelines.keys import KeyringAt
 from pipelines.opening import load_public
 from pipelines.replay import rules_of
@@ -41,7 +42,9 @@ def a_stream_graph(directory: Path, options: Sequence[str] = ()) -> beam.Pipelin
         day="2026-01-01",
     )
     reads = {
-        source.name: read_kafka(KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2, policy.digest))
+        source.name: read_bus(
+            KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2, policy.digest), acknowledges=False
+        )
         for source in deployment.sources
         if source.bus is not None
     }
