@@ -17,14 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
 
+from pipelines.flink_configuration import configure
 from pipelines.flink_rest import FlinkError, FlinkRest
 from pipelines.processes import child_ids, end_group, is_alive, started_at
 
 CHECKOUT = Path(__file__).parent.parent
 POM = CHECKOUT / "deploy" / "flink" / "pom.xml"
 LOOPBACK = POM.parent / "loopback"  # classes that stand before Beam's own: its README says why
-PORTS = ("rest", "rpc", "blob", "job", "artifact", "expansion", "pool")
+PORTS = ("rest", "rpc", "blob", "job", "artifact", "expansion", "pool", "zookeeper")
 JAVA = 17
+_ZOOKEEPER = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain"
 _FOR = 90.0  # seconds in which all of it must answer
 _KNOWN = "cluster.json"
 # Below the ports that the kernel gives to outgoing connections: a part that is started again finds its own free.
@@ -37,57 +39,20 @@ _LOG = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 ]
-# Flink's own scripts would work these out; without them every part of the memory must be said.
-_CONFIGURATION = """\
-jobmanager.rpc.address: 127.0.0.1
-jobmanager.rpc.port: {rpc}
-jobmanager.bind-host: 127.0.0.1
-blob.server.port: {blob}
-rest.address: 127.0.0.1
-rest.bind-address: 127.0.0.1
-rest.port: {rest}
-web.submit.enable: false
-taskmanager.host: 127.0.0.1
-taskmanager.bind-host: 127.0.0.1
-taskmanager.rpc.port: 0
-taskmanager.numberOfTaskSlots: {slots}
-taskmanager.cpu.cores: 1.0
-taskmanager.memory.task.heap.size: 384m
-taskmanager.memory.task.off-heap.size: 64m
-taskmanager.memory.framework.heap.size: 128m
-taskmanager.memory.framework.off-heap.size: 128m
-taskmanager.memory.network.min: 64m
-taskmanager.memory.network.max: 64m
-taskmanager.memory.managed.size: 64m
-taskmanager.memory.jvm-metaspace.size: 256m
-taskmanager.memory.jvm-overhead.min: 128m
-taskmanager.memory.jvm-overhead.max: 128m
-heartbeat.interval: 1000
-heartbeat.timeout: 30000
-restart-strategy.type: fixed-delay
-restart-strategy.fixed-delay.attempts: 1000
-restart-strategy.fixed-delay.delay: 1 s
-state.backend.type: {backend}
-state.backend.local-recovery: false
-state.checkpoints.num-retained: 2
-state.checkpoints.dir: file://{directory}/checkpoints
-state.savepoints.dir: file://{directory}/savepoints
-execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
-io.tmp.dirs: {directory}/work
-"""
 
 
 @dataclass
 class FlinkCluster:
     """One cluster, whose files all lie in a folder.
 
-    Parts, by name: jobmanager, taskmanager-1 and so on, jobserver, pool.
+    Parts, by name: jobmanager, taskmanager-1 and so on, jobserver, pool, perhaps zookeeper.
 
     Attributes:
       directory: conf, log, checkpoints, savepoints; only this user may look into it.
       jars: the folder of Flink's parts (`pipelines.maven_parts.jars_of`).
       slots: tasks that a TaskManager runs at once.
       backend: where it keeps state: hashmap or rocksdb.
+      survives: whether jobs outlive their JobManager: a ZooKeeper keeps what it must know of them.
       ports: by the names in `PORTS`; one that is not given is found.
       pids: the process of each part, which leads a group of its own.
       launcher: words put before each command.
@@ -98,6 +63,7 @@ class FlinkCluster:
     jars: Path
     slots: int = 1
     backend: str = "hashmap"
+    survives: bool = False
     ports: dict[str, int] = field(default_factory=dict)
     pids: dict[str, int] = field(default_factory=dict)
     launcher: Sequence[str] = ()
@@ -116,7 +82,8 @@ class FlinkCluster:
             message = f"flink: no cluster was started in {directory}"
             raise FlinkError(message) from None
         pids = {name: pid for name, pid in found["pids"].items() if started_at(pid) == found["started"][name]}
-        return cls(directory, jars, found["slots"], found["backend"], ports=found["ports"], pids=pids)
+        of = (found["slots"], found["backend"], found["survives"])
+        return cls(directory, jars, *of, ports=found["ports"], pids=pids)
 
     @staticmethod
     def is_known(directory: Path) -> bool:
@@ -150,15 +117,10 @@ class FlinkCluster:
         Raises:
           FlinkError: one of them cannot start; all are ended then.
         """
-        need_java()
-        self._choose_ports()
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in ("conf", "log", "work", "checkpoints", "savepoints", "artifacts"):
-            (self.directory / name).mkdir(exist_ok=True)
-        settings = {"directory": self.directory, "slots": self.slots, "backend": self.backend, **self.ports}
-        (self.directory / "conf" / "flink-conf.yaml").write_text(_CONFIGURATION.format(**settings))
-        self._compile()
+        self.prepare()
         try:
+            if self.survives:
+                self._java("zookeeper", "-Xmx128m", _ZOOKEEPER, f"{self.directory}/conf/zoo.cfg")
             self.start_job_manager()
             for number in range(1, task_managers + 1):
                 self.start_task_manager(number)
@@ -168,6 +130,20 @@ class FlinkCluster:
         except FlinkError:
             self.stop()
             raise
+
+    def prepare(self) -> None:
+        """Choose the ports, write the configuration and compile what all parts need.
+
+        Raises:
+          FlinkError: no fitting Java, or a port is taken.
+        """
+        need_java()
+        self._choose_ports()
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("log", "work", "checkpoints", "savepoints", "artifacts"):
+            (self.directory / name).mkdir(exist_ok=True)
+        configure(self.directory, self.ports, slots=self.slots, backend=self.backend, survives=self.survives)
+        self._compile()
 
     def _choose_ports(self) -> None:
         for name, port in self.ports.items():
@@ -182,7 +158,7 @@ class FlinkCluster:
                 self.ports[name] = at
 
     def start_job_manager(self) -> None:
-        """Start the JobManager. It knows nothing of the jobs that it ran before."""
+        """Start the JobManager. Of the jobs that it ran before it knows only what ZooKeeper keeps."""
         main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         self._java("jobmanager", "-Xmx512m", main, "--configDir", f"{self.directory}/conf")
 
@@ -192,13 +168,17 @@ class FlinkCluster:
         memory = ["-Xmx512m", "-XX:MaxDirectMemorySize=320m", "-XX:MaxMetaspaceSize=256m"]
         self._java(f"taskmanager-{number}", *memory, main, "--configDir", f"{self.directory}/conf")
 
-    def start_job_server(self) -> None:
-        """Start the server that turns Beam's graphs into Flink's."""
+    def start_job_server(self, master: Optional[str] = None) -> None:
+        """Start the server that turns Beam's graphs into Flink's.
+
+        Args:
+          master: where they run; None is this cluster, `[local]` the server's own process.
+        """
         main = "org.apache.beam.runners.flink.FlinkJobServerDriver"
         ports = [f"--{name}-port={self.ports[name]}" for name in ("job", "artifact", "expansion")]
         where = [f"--artifacts-dir={self.directory}/artifacts", f"--flink-conf-dir={self.directory}/conf"]
-        master = f"--flink-master=127.0.0.1:{self.ports['rest']}"
-        self._java("jobserver", "-Xmx512m", main, "--job-host=127.0.0.1", *ports, *where, master)
+        master = master or f"127.0.0.1:{self.ports['rest']}"
+        self._java("jobserver", "-Xmx512m", main, "--job-host=127.0.0.1", *ports, *where, f"--flink-master={master}")
 
     def start_pool(self) -> None:
         """Start the pool of Python workers."""
@@ -233,7 +213,7 @@ class FlinkCluster:
             )
         self.pids[name] = child.pid
         started = {one: started_at(pid) for one, pid in self.pids.items()}
-        known = {"slots": self.slots, "backend": self.backend, "ports": self.ports, "pids": self.pids}
+        known = {one: getattr(self, one) for one in ("slots", "backend", "survives", "ports", "pids")}
         (self.directory / _KNOWN).write_text(json.dumps({**known, "started": started}))
 
     def wait(self, task_managers: int, seconds: float = _FOR) -> None:
@@ -245,7 +225,7 @@ class FlinkCluster:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.need_all()
-            if self._slots() >= task_managers * self.slots and all(
+            if (not task_managers or self._slots() >= task_managers * self.slots) and all(
                 _listens(self.ports[one]) for one in ("job", "pool")
             ):
                 return
@@ -289,7 +269,8 @@ class FlinkCluster:
 
     def stop(self) -> None:
         """End all parts, workers before the engine; what has ended already does not matter."""
-        for name in ("pool", "jobserver", *sorted(one for one in self.pids if one.startswith("task")), "jobmanager"):
+        managers = sorted(one for one in self.pids if one.startswith("task"))
+        for name in ("pool", "jobserver", *managers, "jobmanager", "zookeeper"):
             if name in self.pids:
                 self.kill(name, signal.SIGTERM if name == "pool" else signal.SIGKILL)
         (self.directory / _KNOWN).unlink(missing_ok=True)

@@ -55,6 +55,24 @@ def flink(tmp_path_factory, request):
     cluster.stop()
 
 
+@pytest.fixture
+def embedded_flink(tmp_path):
+    """A job server that runs jobs in its own process, and a pool of workers."""
+    try:
+        cluster = flink_server(tmp_path / "flink", slots=2)
+        cluster.prepare()
+    except (PartsMissingError, FlinkError) as error:
+        missing("flink", error)
+        return
+    cluster.start_job_server("[local]")
+    cluster.start_pool()
+    try:
+        cluster.wait(0)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 @pytest.fixture(scope="session")
 def prism():
     """Beam's own runner for trials, built once for each version of Beam."""

@@ -151,6 +151,22 @@ def test_on_prism_the_same_log_gives_the_same_bytes_also_when_all_state_is_lost(
     assert letters(run, deployment) == letters(run, twin)
 
 
+def test_on_a_flink_inside_its_job_server_the_same_log_gives_the_same_bytes(
+    run, kafka, embedded_flink, library, tmp_path
+):
+    deployment, twin = library("stream.embedded")
+    log = a_log()
+    publish(kafka, "stream.embedded", log)
+
+    with submitted(deployment, *embedded_flink.options, *CHECKPOINTED, "--parallelism=2"):
+        wait_for(lambda: is_published(deployment), LONG)
+
+    expected = replay(run, twin, log, tmp_path)
+    assert len(expected) > 100
+    assert released(deployment) == expected
+    assert letters(run, deployment) == letters(run, twin)
+
+
 def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafka, flink, postgres, library, tmp_path):
     names = [postgres.make_database() for _ in range(2)]
     deployment, twin = library(

@@ -123,7 +123,7 @@ def test_down_ends_each_part_with_its_children_and_no_other_process(capsys, tmp_
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     pids = {"pool": part.pid, "jobserver": other.pid, "jobmanager": 2**22 + 1}
     started = {"pool": started_at(part.pid), "jobserver": started_at(other.pid) - 1, "jobmanager": 1}
-    known = {"slots": 1, "backend": "hashmap", "ports": {}, "pids": pids, "started": started}
+    known = {"slots": 1, "backend": "hashmap", "survives": False, "ports": {}, "pids": pids, "started": started}
     (tmp_path / "cluster.json").write_text(json.dumps(known))
     try:
         assert main(["down", str(tmp_path)]) == 0

@@ -13,10 +13,10 @@ CHECKPOINTED = ("--checkpointing_interval=2000", "--finish_bundle_before_checkpo
 _QUICK = ("-XX:TieredStopAtLevel=1",)  # a test is over before more compilation pays
 
 
-def flink_server(directory: Path, *, slots: int = 1) -> FlinkCluster:
+def flink_server(directory: Path, *, slots: int = 1, survives: bool = False) -> FlinkCluster:
     """A cluster that is not started yet.
 
     Raises:
       PartsMissingError: there is no Flink here: no Java, no Maven, or its parts cannot be resolved.
     """
-    return FlinkCluster(directory, jars_of(POM), slots=slots, launcher=DIES_WITH_PARENT, java=_QUICK)
+    return FlinkCluster(directory, jars_of(POM), slots=slots, survives=survives, launcher=DIES_WITH_PARENT, java=_QUICK)

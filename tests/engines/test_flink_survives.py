@@ -1,0 +1,136 @@
+"""A Flink whose jobs outlive their JobManager, and what `carrel stream` says when its cluster fails it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.flink_checks import check_job
+from pipelines.flink_rest import FlinkError
+from pipelines.maven_parts import PartsMissingError
+from pipelines.processes import is_alive
+from tests.engines.conftest import missing
+from tests.engines.test_flink_cluster import wait_for
+from tests.support.counting_pipeline import begun, counting, numbers
+from tests.support.flink_server import CHECKPOINTED, flink_server
+from tests.support.listening import listening
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster of this file's own: one TaskManager of two slots, and ZooKeeper."""
+    try:
+        made = flink_server(tmp_path_factory.mktemp("flink"), slots=2, survives=True)
+        made.start(1)
+    except (PartsMissingError, FlinkError) as error:
+        missing("flink", error)
+        return
+    yield made
+    made.stop()
+
+
+def reached(path):
+    return max(numbers(path), default=0)
+
+
+def answered(rest, job):
+    """How many checkpoints; 0 while nobody answers."""
+    try:
+        return rest.completed(job)
+    except FlinkError:
+        return 0
+
+
+def test_a_job_outlives_its_job_manager_without_being_submitted_again(cluster, tmp_path):
+    words = (*cluster.options, *CHECKPOINTED, "--job_name=surviving", "--parallelism=2")
+    counting(tmp_path, *words).run()
+    job = check_job(cluster.rest, "surviving", 2_000)
+    wait_for(lambda: cluster.rest.completed(job) >= 2 and reached(tmp_path) > 5)
+    before, at = begun(tmp_path), reached(tmp_path)
+
+    cluster.kill("jobmanager")
+    cluster.start_job_manager()
+    wait_for(lambda: answered(cluster.rest, job) >= 1 and reached(tmp_path) > at + 6)
+
+    assert min(after for _, after in begun(tmp_path) - before) > 0  # it went on, and did not begin again
+    wait_for(lambda: set(range(2, at)) <= numbers(tmp_path))  # nothing is lost
+    assert all(all(listening(pid).values()) for pid in cluster.pids.values())  # on loopback, ZooKeeper too
+    cluster.rest.cancel(job)
+    cluster.rest.wait_for(job)
+
+
+@pytest.fixture
+def submission(run, kafka, cluster, tmp_path):
+    """Starts `carrel stream` on the cluster."""
+    topic = f"fails.{tmp_path.name}"
+    kafka.make_topic(topic, 1, **{"message.timestamp.type": "CreateTime", "retention.ms": -1})
+    deployment = tmp_path / "library"
+    run("init", deployment, "--secrets", tmp_path / "secrets")
+    (tmp_path / "kafka.properties").write_text(f"bootstrap.servers={kafka.brokers}\n")
+    toml = deployment / "carrel.toml"
+    bus = f'bus = {{ kind = "kafka", topics = ["{topic}"], settings = "{tmp_path}/kafka.properties" }}'
+    more = f'adapter = "carrel-event"\n{bus}\ncomplete_from = "2026-03-01"\n'
+    toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', more))
+    started = []
+
+    def submitted(*options):
+        words = (*cluster.options, *CHECKPOINTED, "--parallelism=2", *options)
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "pipelines.command_line", "-c", str(toml), "stream", "--flink", cluster.address,
+                 "--", *words],
+                cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield submitted
+    for one in started:
+        one.kill()
+        one.wait(timeout=30)
+
+
+def test_checkpoints_that_cannot_be_written_are_one_line(cluster, submission, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+
+    process = submission("--state_backend=filesystem", f"--state_backend_storage_path=file://{tmp_path}/file/chk")
+    out, err = process.communicate(timeout=300)
+
+    assert (process.returncode, out) == (2, "")
+    assert re.fullmatch(r"carrel: flink: job carrel-\S+ ended as it began: .*\n", err), err
+
+
+def test_a_cluster_that_goes_while_a_job_is_submitted_is_one_line(cluster, submission):
+    server = cluster.pids["jobserver"]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        process = submission()
+        wait_for(lambda: f":{cluster.ports['job']}" in connections(process.pid))
+        cluster.kill("jobmanager")
+    finally:
+        os.kill(server, signal.SIGCONT)
+    out, err = process.communicate(timeout=300)
+
+    assert (process.returncode, out) == (2, "")
+    assert re.fullmatch(r"carrel: .*(is the cluster up\?|is it up\? See its log)\n", err), err
+    assert is_alive(server)
+
+
+def connections(pid):
+    """The far ends of a process' connections, each as `:port`."""
+    inodes = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            inodes.add(str(one.readlink()))
+        except OSError:
+            continue
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path(f"/proc/{pid}/net/tcp6").read_text().splitlines()[1:]]
+    return {f":{int(row[2].rpartition(':')[2], 16)}" for row in rows if f"socket:[{row[9]}]" in inodes}
