@@ -248,7 +248,7 @@ def stream(
     context: typer.Context,
     options: Annotated[Optional[list[str]], typer.Argument(metavar="-- OPTIONS", help="Options of Beam.")] = None,
     readers: Annotated[
-        int, typer.Option(metavar="N", min=1, max=20, help="How many read each source's partitions.")
+        int, typer.Option(metavar="N", min=1, max=20, help="How many read each source's partitions or subscription.")
     ] = 1,
     flink: Annotated[
         Optional[str],

@@ -50,7 +50,8 @@ class PubsubSource(UnboundedSource):
         del options
         assert checkpoint_mark is None or isinstance(checkpoint_mark, BusMark)  # noqa: S101 - its own coder made it
         mark = checkpoint_mark or BusMark()
-        bus = PubsubBus(self.source, self.subscription, mark.positions(), mark.proofs(), now=now)
+        proven = {} if mark.clock is None else {self.subscription.rpartition("/")[2]: mark.clock}
+        bus = PubsubBus(self.source, self.subscription, mark.positions(), proven, now=now)
         return PubsubReader(self, bus, mark)
 
     def get_checkpoint_mark_coder(self) -> BusMarkCoder:

@@ -29,22 +29,8 @@ class _Unheard:
         del callback
 
 
-class _ReadOn(unbounded_source._ReadFromUnboundedSourceDoFn):  # noqa: SLF001 - its loop is what is wanted
-    """A checkpoint names this class: its name and module must never change."""
-
-    def setup(self) -> None:
-        self._reader_cache = _WAITING
-
-    def teardown(self) -> None:
-        """Readers wait for the next chain."""
-
-    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator] # Beam is not typed
-    def process(self, element: Any, tracker: Any = _TRACKER, watermark_estimator: Any = _WATERMARK) -> Iterator[Any]:
-        return super().process(element, _Unheard(), tracker, watermark_estimator)
-
-
-class _ReadAndTell(unbounded_source._ReadFromUnboundedSourceDoFn):  # noqa: SLF001 - as above
-    """As `_ReadOn`, and each mark is told when it is durable. Its name and module must never change either."""
+class _ReadAndTell(unbounded_source._ReadFromUnboundedSourceDoFn):  # noqa: SLF001 - its loop is what is wanted
+    """A checkpoint names this class and the next: their names and module must never change."""
 
     def setup(self) -> None:
         self._reader_cache = _WAITING
@@ -57,6 +43,12 @@ class _ReadAndTell(unbounded_source._ReadFromUnboundedSourceDoFn):  # noqa: SLF0
         self, element: Any, finalizer: Any = _FINALIZER, tracker: Any = _TRACKER, watermark_estimator: Any = _WATERMARK
     ) -> Iterator[Any]:
         return super().process(element, finalizer, tracker, watermark_estimator)
+
+
+class _ReadOn(_ReadAndTell):
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator] # as above
+    def process(self, element: Any, tracker: Any = _TRACKER, watermark_estimator: Any = _WATERMARK) -> Iterator[Any]:  # type: ignore[override] # Beam reads which parameters there are
+        return super().process(element, _Unheard(), tracker, watermark_estimator)
 
 
 class ReadUnbounded(beam.PTransform):
