@@ -36,8 +36,10 @@ _SCHEMA = (
       window_start TEXT NOT NULL, revision INTEGER NOT NULL, verdict TEXT NOT NULL, day TEXT NOT NULL)""",
 )
 _UNWRITABLE = "cannot be written; give this user write access to the file and its folder"
+_FULL = "the disk is full; free space and run again, nothing was half written"
 _FAULTS = {
-    sqlite3.SQLITE_FULL: "the disk is full; free space and run again, nothing was half written",
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,  # a file beside the database cannot grow
     sqlite3.SQLITE_READONLY: _UNWRITABLE,
     sqlite3.SQLITE_PERM: _UNWRITABLE,
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and can be written",
@@ -124,7 +126,8 @@ class SqliteDatabase:
         return StoreError(f"counts store {self._path}: {what}")
 
     def _explained(self, error: sqlite3.Error) -> StoreError:
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        exactly = getattr(error, "sqlite_errorcode", None) or 0
+        code = exactly if exactly in _FAULTS else exactly & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreAwayError(f"counts store {self._path}: another process holds it; wait for it and run again")
         return self.refused(_FAULTS.get(code, "SQLite refused to work on it; check the file, restore it if need be"))

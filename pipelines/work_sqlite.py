@@ -11,6 +11,7 @@ from pipelines.work_database import Row, schema
 from pipelines.work_values import HeldByAnotherError, WorkStoreError
 
 _SCHEMA = schema(text="TEXT", whole="INTEGER", blob="BLOB", number="INTEGER PRIMARY KEY", by_key=" WITHOUT ROWID")
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")  # the second when a file beside the database cannot grow
 _UNDONE = "nothing of this batch was kept, run again after mending it"
 
 
@@ -107,6 +108,6 @@ class SqliteWork:
         except sqlite3.Error as error:
             # SQLite's own text may quote a value of a row; its name for the fault never does.
             name = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
-            what = "the disk is full" if name == "SQLITE_FULL" else f"SQLite says {name}"
+            what = "the disk is full" if name in _FULL else f"SQLite says {name}"
             message = f"{self.name}: {what}; {_UNDONE}"
             raise WorkStoreError(message) from None
