@@ -152,7 +152,7 @@ class FlinkCluster:
                 raise FlinkError(message)
         at = _FIRST_PORT + os.getpid() * 16 % (_LAST_PORT - _FIRST_PORT)
         for name in PORTS:
-            if name not in self.ports:
+            if name not in self.ports and (self.survives or name != "zookeeper"):
                 while not _is_free(at) or at in self.ports.values():
                     at = at + 1 if at < _LAST_PORT else _FIRST_PORT
                 self.ports[name] = at

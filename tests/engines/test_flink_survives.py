@@ -48,24 +48,6 @@ def answered(rest, job):
         return 0
 
 
-def test_a_job_outlives_its_job_manager_without_being_submitted_again(cluster, tmp_path):
-    words = (*cluster.options, *CHECKPOINTED, "--job_name=surviving", "--parallelism=2")
-    counting(tmp_path, *words).run()
-    job = check_job(cluster.rest, "surviving", 2_000)
-    wait_for(lambda: cluster.rest.completed(job) >= 2 and reached(tmp_path) > 5)
-    before, at = begun(tmp_path), reached(tmp_path)
-
-    cluster.kill("jobmanager")
-    cluster.start_job_manager()
-    wait_for(lambda: answered(cluster.rest, job) >= 1 and reached(tmp_path) > at + 6)
-
-    assert min(after for _, after in begun(tmp_path) - before) > 0  # it went on, and did not begin again
-    wait_for(lambda: set(range(2, at)) <= numbers(tmp_path))  # nothing is lost
-    assert all(all(listening(pid).values()) for pid in cluster.pids.values())  # on loopback, ZooKeeper too
-    cluster.rest.cancel(job)
-    cluster.rest.wait_for(job)
-
-
 @pytest.fixture
 def submission(run, kafka, cluster, tmp_path):
     """Starts `carrel stream` on the cluster."""
@@ -105,6 +87,24 @@ def test_checkpoints_that_cannot_be_written_are_one_line(cluster, submission, tm
 
     assert (process.returncode, out) == (2, "")
     assert re.fullmatch(r"carrel: flink: job carrel-\S+ ended as it began: .*\n", err), err
+
+
+def test_a_job_outlives_its_job_manager_without_being_submitted_again(cluster, tmp_path):
+    words = (*cluster.options, *CHECKPOINTED, "--job_name=surviving", "--parallelism=2")
+    counting(tmp_path, *words).run()
+    job = check_job(cluster.rest, "surviving", 2_000)
+    wait_for(lambda: cluster.rest.completed(job) >= 2 and reached(tmp_path) > 5)
+    before, at = begun(tmp_path), reached(tmp_path)
+
+    cluster.kill("jobmanager")
+    cluster.start_job_manager()
+    wait_for(lambda: answered(cluster.rest, job) >= 1 and reached(tmp_path) > at + 6)
+
+    assert min(after for _, after in begun(tmp_path) - before) > 0  # it went on, and did not begin again
+    wait_for(lambda: set(range(2, at)) <= numbers(tmp_path))  # nothing is lost
+    assert all(all(listening(pid).values()) for pid in cluster.pids.values())  # on loopback, ZooKeeper too
+    cluster.rest.cancel(job)
+    cluster.rest.wait_for(job)
 
 
 def test_a_cluster_that_goes_while_a_job_is_submitted_is_one_line(cluster, submission):
