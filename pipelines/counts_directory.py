@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Callable, Generic, Iterator, TypeVar
 
 from pipelines.counts_rows import KeyReceipt, LedgerRow, StoreAwayError, StoreError, Verification
+from pipelines.counts_rules import DISK_FULL
 
 _Row = TypeVar("_Row", LedgerRow, KeyReceipt, Verification)
 
 _BUSY_SECONDS = 30.0
 _LOCK = "lock"
-_FULL = "the disk is full; free space and run again, nothing was half written"
 _UNWRITABLE = "cannot be written; give this user write access to the folder and its files"
 _FAULTS = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EFBIG: _FULL,
+    errno.ENOSPC: DISK_FULL,
+    errno.EDQUOT: DISK_FULL,
+    errno.EFBIG: DISK_FULL,
     errno.EACCES: _UNWRITABLE,
     errno.EPERM: _UNWRITABLE,
     errno.EROFS: _UNWRITABLE,

@@ -18,6 +18,7 @@ from pipelines.iso_days import is_iso_day
 from schemas.counts import ReleasedTable, WindowKey
 
 STATUSES = ("published", "withheld", "structural_zero")
+DISK_FULL = "the disk is full; free space and run again, nothing was half written"
 RULE_BROKEN = "refused a row that breaks its rules; report this as a bug"
 NOT_BEGUN = "published before it was begun; report this as a bug"
 OTHER_VERSION = "written by another release; use that release or migrate it"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 from pipelines.counts_rows import StoreAwayError, StoreError
-from pipelines.counts_rules import OTHER_VERSION, RULE_BROKEN
+from pipelines.counts_rules import DISK_FULL, OTHER_VERSION, RULE_BROKEN
 
 _VERSION = "1"
 _BUSY_SECONDS = 30.0
@@ -36,10 +36,9 @@ _SCHEMA = (
       window_start TEXT NOT NULL, revision INTEGER NOT NULL, verdict TEXT NOT NULL, day TEXT NOT NULL)""",
 )
 _UNWRITABLE = "cannot be written; give this user write access to the file and its folder"
-_FULL = "the disk is full; free space and run again, nothing was half written"
 _FAULTS = {
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,  # a file beside the database cannot grow
+    sqlite3.SQLITE_FULL: DISK_FULL,
+    sqlite3.SQLITE_IOERR_SHMSIZE: DISK_FULL,  # a file beside the database cannot grow
     sqlite3.SQLITE_READONLY: _UNWRITABLE,
     sqlite3.SQLITE_PERM: _UNWRITABLE,
     sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that its folder exists and can be written",
