@@ -199,12 +199,9 @@ class BusReader(UnboundedReader):
 
     def get_checkpoint_mark(self) -> BusMark:
         """Where it stands; asked between elements only."""
-        names = sorted({*self._positions, *self._proofs})
-        parts = []
-        for part in names:
-            at = self._positions.get(part)
-            if at is not None:
-                parts.append((part, at.next, at.head, at.clock, self._proofs.get(part)))
+        parts = [
+            (part, at.next, at.head, at.clock, self._proofs.get(part)) for part, at in sorted(self._positions.items())
+        ]
         return BusMark(tuple(parts), self._clock, self._passed)
 
     def close(self) -> None:
