@@ -79,6 +79,26 @@ class Breaker:
         return is_share or self.rejects >= AN_HOUR * hours * whole
 
 
+def refused(counts: Mapping[str, int]) -> "Counter[str]":
+    """How many messages were refused, by reason.
+
+    Args:
+      counts: conservation counts of one source, by name.
+    """
+    return Counter(
+        {
+            name.removeprefix(_REJECTED): amount
+            for name, amount in sorted(counts.items())
+            if name.startswith(_REJECTED) and name != f"{_REJECTED}{Reason.GAP}"
+        }
+    )
+
+
+def most_refused(reasons: "Counter[str]") -> str:
+    """The reason of most of them; of several the first by name."""
+    return reasons.most_common(1)[0][0]
+
+
 def breaker(store: WorkStore, reader: str, source: str) -> Breaker:
     """Where a source's breaker stands."""
     text = store.value(_key(reader, source))
@@ -112,18 +132,15 @@ def judge(
     Raises:
       BreakerOpenError: it refuses too much; the batch must not be committed.
     """
-    refused: Counter[str] = Counter()
-    for (_, name), amount in sorted(counts.items()):
-        if name.startswith(_REJECTED) and name != f"{_REJECTED}{Reason.GAP}":
-            refused[name.removeprefix(_REJECTED)] += amount
+    reasons = refused({name: amount for (_, name), amount in counts.items()})
     before = breaker(store, reader, source)
     if not counts or now < before.accepts_until:
         return
     if before.window != window:
         before = Breaker(window=window)
-    found = before.after(spans, counts.get((source, "messages"), 0), refused.total())
-    if refused and found.is_over(whole):
-        raise BreakerOpenError(source, refused.most_common(1)[0][0])
+    found = before.after(spans, counts.get((source, "messages"), 0), reasons.total())
+    if reasons and found.is_over(whole):
+        raise BreakerOpenError(source, most_refused(reasons))
     _keep(transaction, reader, source, found)
 
 

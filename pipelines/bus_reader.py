@@ -42,6 +42,11 @@ class BusMark(CheckpointMark):
     passed: Optional[int] = None
     safe: Optional[Callable[[], None]] = field(default=None, compare=False, repr=False)
 
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether anybody wants to know that it is durable."""
+        return self.safe is not None
+
     def finalize_checkpoint(self) -> None:
         """The engine has made this mark durable."""
         if self.safe is not None:
@@ -95,13 +100,20 @@ class BusSource(Protocol):
     def policy(self) -> str: ...
 
 
-def read_bus(source: UnboundedSource, *, acknowledges: bool) -> ReadUnbounded:
+class Watch(Protocol):
+    """What decides whether a source is read."""
+
+    def may_read(self) -> bool:
+        """Asked before each poll; while it is no, the reader's clock stands."""
+
+
+def read_bus(source: UnboundedSource, watch: Watch) -> ReadUnbounded:
     """The transform at the root of a graph; its output are `Delivered`.
 
     Args:
-      acknowledges: whether its bus must be told of each checkpoint.
+      watch: is pickled with the graph, and goes to each reader.
     """
-    read = ReadUnbounded(source, poll=_POLL, records=_MOST, seconds=_LONGEST, tells=acknowledges)
+    read = ReadUnbounded(source, given=watch, poll=_POLL, records=_MOST, seconds=_LONGEST)
     return read.with_output_types(Delivered)
 
 
@@ -120,9 +132,10 @@ class ListsPartitions(Bus, Protocol):
 class BusReader(UnboundedReader):
     """Reads the part of a bus that one reader owns."""
 
-    def __init__(self, source: BusSource, bus: ListsPartitions, mark: BusMark) -> None:
+    def __init__(self, source: BusSource, bus: ListsPartitions, mark: BusMark, watch: Watch) -> None:
         self._source = source
         self._bus = bus
+        self._watch = watch
         self._positions = mark.positions()
         self._proofs = mark.proofs()
         self._clock = self._watermark = mark.clock
@@ -136,6 +149,9 @@ class BusReader(UnboundedReader):
     def advance(self) -> bool:
         """Take what is there, within a small moment."""
         self._watermark = self._clock  # all that was told before has been handed on
+        if not self._watch.may_read():
+            self._current = None
+            return False
         batch = self._bus.poll(LIMITS)
         read_at = now()  # a machine that was asleep meanwhile must not find its messages ahead of its clock
         if batch is not None:

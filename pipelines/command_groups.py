@@ -198,7 +198,7 @@ def _resume_source(
     """Read a source on that refused too much and was stopped.
 
     Mend the cause first: what it sent since then was kept by its bus and is read as if nothing had been. Stop
-    carrel live before, start it after.
+    carrel live before, start it after; a job of carrel stream reads on within a minute.
     """
 
     def work(run: Invocation) -> int:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from dataclasses import astuple, fields
-from typing import Any, Iterator, Literal, Optional, Self, Sequence
+from typing import Any, Iterator, Literal, Optional, Self
 
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -18,11 +18,28 @@ from google.cloud import bigquery
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from pipelines.counts_address import BIGQUERY
+from pipelines.counts_bigquery_statements import (
+    BEGIN,
+    COUNTS,
+    IS_SEALED,
+    LEDGER,
+    LEDGER_COLUMNS,
+    LEDGER_KEY,
+    MERGE_COUNTS,
+    META,
+    RECEIPT,
+    SCHEMA,
+    SEAL,
+    STOP,
+    TYPES,
+    VERIFICATION,
+    VOID,
+)
 from pipelines.counts_rows import (
-    DEFAULT_REASON,
     CountRow,
     KeyReceipt,
     LedgerRow,
+    SourceStop,
     StoreAwayError,
     StoreError,
     Verification,
@@ -48,71 +65,6 @@ _VERSION = "1"
 _SECONDS = 60.0
 _ROWS = 20_000  # in one statement: a request has at most 10 MB
 _EMULATOR = "BIGQUERY_EMULATOR_HOST"  # the client library asks there when it is set
-_TYPES = {"revision": "INT64", "value": "INT64", "charge": "FLOAT64", "cells": "INT64", "backfill": "INT64"}
-
-
-def _columns(row: type) -> str:
-    return ", ".join(
-        f"{field.name} {_TYPES.get(field.name, 'STRING')}{'' if field.name == 'value' else ' NOT NULL'}"
-        for field in fields(row)
-    )
-
-
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS DATASET.store_meta(key STRING NOT NULL, value STRING NOT NULL)",
-    f"CREATE TABLE IF NOT EXISTS DATASET.released_counts({_columns(CountRow)}) CLUSTER BY table_name, window_start",
-    f"CREATE TABLE IF NOT EXISTS DATASET.release_ledger({_columns(LedgerRow)})",
-    f"CREATE TABLE IF NOT EXISTS DATASET.key_receipts({_columns(KeyReceipt)})",
-    f"CREATE TABLE IF NOT EXISTS DATASET.verifications(seq INT64 NOT NULL, {_columns(Verification)})",
-)
-_LEDGER_KEY = "tenant = @tenant AND table_name = @table_name AND window_start = @window_start AND revision = @revision"
-_LEDGER = f"SELECT {column_names(LedgerRow)} FROM DATASET.release_ledger"  # noqa: S608 - names of our own columns
-_COUNTS = f"SELECT {column_names(CountRow)} FROM DATASET.released_counts AS c"  # noqa: S608 - names of our own columns
-_SEAL = (
-    f"UPDATE DATASET.release_ledger SET state = 'sealed' "  # noqa: S608 - names of our own columns
-    f"WHERE {_LEDGER_KEY} AND state = 'sealing' AND rows_hash = @rows_hash"
-)
-_IS_SEALED = """EXISTS(SELECT 1 FROM DATASET.release_ledger AS l WHERE l.tenant = c.tenant
-  AND l.table_name = c.table_name AND l.window_start = c.window_start
-  AND l.revision = c.revision AND l.state = 'sealed')"""
-_FROM_JSON = ", ".join(
-    f"CAST(JSON_VALUE(r, '$.{field.name}') AS {_TYPES.get(field.name, 'STRING')}) AS {field.name}"
-    for field in fields(CountRow)
-)
-_COUNT_NAMES = column_names(CountRow)
-_MERGE_COUNTS = f"""MERGE DATASET.released_counts AS t USING (SELECT {_FROM_JSON} FROM UNNEST(@rows) AS r) AS s
-  ON t.release_id = s.release_id AND t.cell = s.cell AND t.measure = s.measure
-  WHEN NOT MATCHED THEN INSERT({_COUNT_NAMES}) VALUES({", ".join(f"s.{one.name}" for one in fields(CountRow))})"""  # noqa: S608
-
-
-def _merge(table: str, row: type, key: Sequence[str], otherwise: str = "") -> str:
-    """Insert the row that the parameters hold, if none has its key."""
-    names = [field.name for field in fields(row)]
-    values = ", ".join(f"s.{name}" for name in names)
-    return (
-        f"MERGE DATASET.{table} AS t USING (SELECT {', '.join(f'@{name} AS {name}' for name in names)}) AS s "
-        f"ON {' AND '.join(f't.{name} = s.{name}' for name in key)} "
-        f"WHEN NOT MATCHED THEN INSERT({', '.join(names)}) VALUES({values}) {otherwise}"
-    )
-
-
-_LEDGER_COLUMNS = ("tenant", "table_name", "window_start", "revision")
-_GIVES_WAY = (
-    f"WHEN MATCHED AND t.state = 'void' AND STARTS_WITH(t.reason, '{DEFAULT_REASON}') THEN UPDATE SET "
-    f"{', '.join(f'{one.name} = s.{one.name}' for one in fields(LedgerRow) if one.name not in _LEDGER_COLUMNS)}"
-)
-_BEGIN = _merge("release_ledger", LedgerRow, _LEDGER_COLUMNS, _GIVES_WAY)
-_VOID = _merge("release_ledger", LedgerRow, _LEDGER_COLUMNS)
-_RECEIPT = _merge("key_receipts", KeyReceipt, [field.name for field in fields(KeyReceipt)])
-_META = (
-    "MERGE DATASET.store_meta AS t USING (SELECT @name AS key, @text AS value) AS s ON t.key = s.key "
-    "WHEN NOT MATCHED THEN INSERT(key, value) VALUES(s.key, s.value)"
-)
-_VERIFICATION = (
-    f"INSERT INTO DATASET.verifications(seq, {column_names(Verification)}) "  # noqa: S608 - names of our own columns
-    f"SELECT COALESCE(MAX(seq), 0) + 1, {', '.join(f'@{one.name}' for one in fields(Verification))} "
-    "FROM DATASET.verifications"
-)
 _FAULTS = {
     400: "BigQuery refused the statement; look at the job in its console",
     401: "these credentials are refused; sign in anew",
@@ -143,10 +95,10 @@ class BigQueryCounts:
             message = "there are no credentials; set GOOGLE_APPLICATION_CREDENTIALS or sign in with gcloud"
             raise self._refused(message) from None
         if create:
-            for statement in _SCHEMA:
+            for statement in SCHEMA:
                 self._run(statement)
             for key, value in (("version", _VERSION), ("store_id", secrets.token_hex(16))):
-                self._run(_META, name=key, text=value)
+                self._run(META, name=key, text=value)
         meta = dict(self._run("SELECT key, value FROM DATASET.store_meta"))
         if not meta:
             raise self._refused(_FAULTS[404])
@@ -196,11 +148,11 @@ class BigQueryCounts:
         self._client.close()
 
     def _entry(self, row: LedgerRow) -> Optional[LedgerRow]:
-        found = self._run(f"{_LEDGER} WHERE {_LEDGER_KEY}", **_place(row))
+        found = self._run(f"{LEDGER} WHERE {LEDGER_KEY}", **_place(row))
         return ledger_row_of(found[0]) if found else None
 
     def ledger(self, tenant: str) -> dict[tuple[str, str], LedgerRow]:
-        query = f"{_LEDGER} WHERE tenant = @tenant AND revision = 0 ORDER BY table_name, window_start"
+        query = f"{LEDGER} WHERE tenant = @tenant AND revision = 0 ORDER BY table_name, window_start"
         found = map(ledger_row_of, self._run(query, tenant=tenant))
         return {(row.table_name, row.window_start): row for row in found}
 
@@ -208,7 +160,7 @@ class BigQueryCounts:
         if names_twice(table):
             raise self._refused("a release names one number twice; report this as a bug")
         entry = ledger_row(table, completeness, reason, backfill=backfill)
-        self._run(_BEGIN, **_values(entry))
+        self._run(BEGIN, **_values(entry))
         there = self._entry(entry)
         if there is None:
             raise self._refused("a row of the ledger is gone; restore the dataset as it was")
@@ -220,33 +172,41 @@ class BigQueryCounts:
         if entry is None:
             raise self._refused(NOT_BEGUN)
         name = release_id(mine.tenant, mine.table_name, mine.window_start, mine.revision)
-        there = self._run(f"{_COUNTS} WHERE release_id = @release_id", release_id=name)
+        there = self._run(f"{COUNTS} WHERE release_id = @release_id", release_id=name)
         missing = missing_rows(entry, table, (CountRow(*columns) for columns in there))
         if missing is None:
             return "differs"
         if not all(map(keeps_the_rules, missing)):
             raise self._refused(RULE_BROKEN)
         for at in range(0, len(missing), _ROWS):
-            self._run(_MERGE_COUNTS, rows=[json.dumps(_values(row)) for row in missing[at : at + _ROWS]])
+            self._run(MERGE_COUNTS, rows=[json.dumps(_values(row)) for row in missing[at : at + _ROWS]])
         crash_point("rows-inserted")
         if entry.state != "sealed":
-            self._run(_SEAL, **_place(mine), rows_hash=mine.rows_hash)
+            self._run(SEAL, **_place(mine), rows_hash=mine.rows_hash)
         return "sealed"
 
     def void(self, tenant: str, kind: str, key: WindowKey, policy_hash: str, reason: str) -> None:
-        self._run(_VOID, **_values(void_row(tenant, kind, key, policy_hash, reason)))
+        self._run(VOID, **_values(void_row(tenant, kind, key, policy_hash, reason)))
 
     def record_verification(
         self, tenant: str, table: str, window_start: str, revision: int, verdict: str, day: str
     ) -> None:
-        self._run(_VERIFICATION, **_values(Verification(tenant, table, window_start, revision, verdict, iso(day))))
+        self._run(VERIFICATION, **_values(Verification(tenant, table, window_start, revision, verdict, iso(day))))
 
     def verifications(self, tenant: str) -> tuple[Verification, ...]:
         query = f"SELECT {column_names(Verification)} FROM DATASET.verifications WHERE tenant = @tenant ORDER BY seq"  # noqa: S608
         return tuple(Verification(*row) for row in self._run(query, tenant=tenant))
 
+    def record_stop(self, stop: SourceStop) -> None:
+        iso(stop.day)
+        self._run(STOP, **_values(stop))
+
+    def stops(self, tenant: str) -> tuple[SourceStop, ...]:
+        query = f"SELECT {column_names(SourceStop)} FROM DATASET.source_stops WHERE tenant = @tenant ORDER BY seq"  # noqa: S608
+        return tuple(SourceStop(*row) for row in self._run(query, tenant=tenant))
+
     def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
-        self._run(_RECEIPT, **_values(KeyReceipt(tenant, purpose, month, why, iso(destroyed_day))))
+        self._run(RECEIPT, **_values(KeyReceipt(tenant, purpose, month, why, iso(destroyed_day))))
 
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
         query = (
@@ -268,10 +228,10 @@ class BigQueryCounts:
 
     def rows(self, table: Optional[str] = None, month: Optional[str] = None) -> Iterator[CountRow]:
         wanted = {"table_name = @table_name": table, "SUBSTR(window_start, 1, 7) = @month": month}
-        tests = [_IS_SEALED, *(test for test, value in wanted.items() if value is not None)]
+        tests = [IS_SEALED, *(test for test, value in wanted.items() if value is not None)]
         values = {name: value for name, value in (("table_name", table), ("month", month)) if value is not None}
         found = self._run(
-            f"{_COUNTS} WHERE {' AND '.join(tests)} ORDER BY tenant, table_name, window_start, revision, cell, measure",
+            f"{COUNTS} WHERE {' AND '.join(tests)} ORDER BY tenant, table_name, window_start, revision, cell, measure",
             **values,
         )
         return (CountRow(*row) for row in found)
@@ -283,10 +243,10 @@ def _values(row: object) -> dict[str, object]:
 
 
 def _place(row: LedgerRow) -> dict[str, object]:
-    return {name: getattr(row, name) for name in _LEDGER_COLUMNS}
+    return {name: getattr(row, name) for name in LEDGER_COLUMNS}
 
 
 def _parameter(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return bigquery.ArrayQueryParameter(name, "STRING", value)
-    return bigquery.ScalarQueryParameter(name, _TYPES.get(name, "STRING"), value)
+    return bigquery.ScalarQueryParameter(name, TYPES.get(name, "STRING"), value)

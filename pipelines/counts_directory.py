@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, Generic, Iterator, TypeVar
 
-from pipelines.counts_rows import KeyReceipt, LedgerRow, StoreAwayError, StoreError, Verification
+from pipelines.counts_rows import KeyReceipt, LedgerRow, SourceStop, StoreAwayError, StoreError, Verification
 from pipelines.counts_rules import DISK_FULL
 
-_Row = TypeVar("_Row", LedgerRow, KeyReceipt, Verification)
+_Row = TypeVar("_Row", LedgerRow, KeyReceipt, SourceStop, Verification)
 
 _BUSY_SECONDS = 30.0
 _LOCK = "lock"

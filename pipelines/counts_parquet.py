@@ -4,7 +4,7 @@
     DIR/release_ledger.jsonl      one line each time a window's row changes; the last one stands. It is the manifest:
                                   a file is part of the store once its window is `sealed`
     DIR/released_counts/*.parquet one whole release, under the name of its release id
-    DIR/key_receipts.jsonl, DIR/verifications.jsonl
+    DIR/key_receipts.jsonl, DIR/verifications.jsonl, DIR/source_stops.jsonl
 
 A file takes its name only when it is complete and on the disk, and is never changed after that.
 """
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.counts_directory import Directory, Log
-from pipelines.counts_rows import CountRow, KeyReceipt, LedgerRow, Verification, ledger_row, release_id
+from pipelines.counts_rows import CountRow, KeyReceipt, LedgerRow, SourceStop, Verification, ledger_row, release_id
 from pipelines.counts_rules import (
     NOT_BEGUN,
     OTHER_VERSION,
@@ -65,9 +65,11 @@ class ParquetCounts:
         self._ledger_log = Log(self._directory, "release_ledger.jsonl", LedgerRow)
         self._receipt_log = Log(self._directory, "key_receipts.jsonl", KeyReceipt)
         self._verification_log = Log(self._directory, "verifications.jsonl", Verification)
+        self._stop_log = Log(self._directory, "source_stops.jsonl", SourceStop)
         self._entries: dict[_Place, LedgerRow] = {}
         self._receipts: dict[KeyReceipt, None] = {}
         self._verifications: list[Verification] = []
+        self._stops: list[SourceStop] = []
 
     def _create(self) -> None:
         path = self._directory.path
@@ -200,6 +202,20 @@ class ParquetCounts:
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
         mine = [row for row in self._received() if row.tenant == tenant]
         return tuple(sorted(mine, key=lambda row: (row.purpose, row.month, row.destroyed_day, row.why)))
+
+    def record_stop(self, stop: SourceStop) -> None:
+        iso(stop.day)
+        with self._directory.writing():
+            self._said()
+            self._stop_log.append(stop)
+
+    def _said(self) -> list[SourceStop]:
+        with self._directory.reading():
+            self._stops += self._stop_log.more()
+            return list(self._stops)
+
+    def stops(self, tenant: str) -> tuple[SourceStop, ...]:
+        return tuple(row for row in self._said() if row.tenant == tenant)
 
     def pinned_policy(self, tenant: str, kind: str, window_start: str, window_end: str) -> set[str]:
         wanted = (tenant, kind, window_start, window_end, "sealed")

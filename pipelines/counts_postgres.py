@@ -42,6 +42,9 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS verifications(
       seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant TEXT NOT NULL, table_name TEXT NOT NULL,
       window_start TEXT NOT NULL, revision INTEGER NOT NULL, verdict TEXT NOT NULL, day TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS source_stops(
+      seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant TEXT NOT NULL, source TEXT NOT NULL,
+      reason TEXT NOT NULL, accepts_until BIGINT NOT NULL, day TEXT NOT NULL)""",
 )
 _CREATING = 0x6361_7272_656C  # the advisory lock of who makes the tables
 # One writer at a time, while readers go on; LOCAL, since behind a pooler the session is not ours alone. A writer that

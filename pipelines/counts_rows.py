@@ -93,6 +93,23 @@ class Verification:
     day: str
 
 
+@dataclass(frozen=True)
+class SourceStop:
+    """One word on whether streaming jobs read a source; the last one of a source stands.
+
+    Attributes:
+      reason: the reason code that most messages were refused for; empty: it is read.
+      accepts_until: before this time (ms UTC) all that it refuses is taken, by the operator's word; 0 without.
+      day: when it was said, YYYY-MM-DD.
+    """
+
+    tenant: str
+    source: str
+    reason: str
+    accepts_until: int
+    day: str
+
+
 def release_id(tenant: str, table: str, window_start: str, revision: int) -> str:
     """Name one release: 32 hex characters, BLAKE3 of the length-prefixed parts."""
     hasher = blake3()

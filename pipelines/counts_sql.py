@@ -8,6 +8,7 @@ from pipelines.counts_rows import (
     CountRow,
     KeyReceipt,
     LedgerRow,
+    SourceStop,
     StoreError,
     Verification,
     column_names,
@@ -62,6 +63,7 @@ _PUT_LEDGER = (
 )
 _SEAL = f"UPDATE release_ledger SET state = 'sealed' WHERE {_LEDGER_KEY}"  # noqa: S608 - names of our own columns
 _INSERT_COUNT = _insert("released_counts", CountRow)
+_INSERT_STOP = _insert("source_stops", SourceStop)
 _INSERT_VERIFICATION = _insert("verifications", Verification)
 _INSERT_RECEIPT = f"{_insert('key_receipts', KeyReceipt)} ON CONFLICT DO NOTHING"
 
@@ -158,6 +160,15 @@ class SqlCounts:
             "ORDER BY purpose, month, destroyed_day, why"
         )
         return tuple(KeyReceipt(*row) for row in self._database.rows(query, (tenant,)))
+
+    def record_stop(self, stop: SourceStop) -> None:
+        iso(stop.day)
+        with self._database.transaction() as session:
+            session.write(_INSERT_STOP, [astuple(stop)])
+
+    def stops(self, tenant: str) -> tuple[SourceStop, ...]:
+        query = f"SELECT {column_names(SourceStop)} FROM source_stops WHERE tenant = ? ORDER BY seq"  # noqa: S608
+        return tuple(SourceStop(*row) for row in self._database.rows(query, (tenant,)))
 
     def pinned_policy(self, tenant: str, kind: str, window_start: str, window_end: str) -> set[str]:
         found = self._database.rows(

@@ -34,6 +34,9 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS verifications(
       seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, table_name TEXT NOT NULL,
       window_start TEXT NOT NULL, revision INTEGER NOT NULL, verdict TEXT NOT NULL, day TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS source_stops(
+      seq INTEGER PRIMARY KEY AUTOINCREMENT, tenant TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL,
+      accepts_until INTEGER NOT NULL, day TEXT NOT NULL)""",
 )
 _UNWRITABLE = "cannot be written; give this user write access to the file and its folder"
 _FAULTS = {

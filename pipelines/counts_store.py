@@ -1,4 +1,4 @@
-"""The counts store: released numbers, the ledger of releases, key receipts and verifications.
+"""The counts store: released numbers, the ledger of releases, key receipts, verifications, stopped sources.
 
 A number is published once. The first value of a (release, cell, measure) wins; another one changes
 nothing and is reported as `differs`. Nothing here reads a clock: days are given by the caller.
@@ -6,7 +6,7 @@ nothing and is reported as `differs`. Nothing here reads a clock: days are given
 
 from typing import Iterator, Literal, Optional, Protocol, Self
 
-from pipelines.counts_rows import CountRow, KeyReceipt, LedgerRow, Verification
+from pipelines.counts_rows import CountRow, KeyReceipt, LedgerRow, SourceStop, Verification
 from schemas.counts import ReleasedTable, WindowKey
 
 
@@ -74,6 +74,12 @@ class CountsStore(Protocol):
 
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
         """All receipts of a tenant, by purpose, month, day and reason."""
+
+    def record_stop(self, stop: SourceStop) -> None:
+        """Append one word on whether a source is read."""
+
+    def stops(self, tenant: str) -> tuple[SourceStop, ...]:
+        """All that was said of a tenant's sources, oldest first."""
 
     def pinned_policy(self, tenant: str, kind: str, window_start: str, window_end: str) -> set[str]:
         """Policy hashes under which tables of this event kind were sealed for exactly this window."""

@@ -5,11 +5,20 @@ is a gap. Offsets that are skipped inside a log (markers of transactions, aborte
 The end of a partition is proven when everything appended before the question was read: then its clock goes on.
 """
 
+import contextlib
 import itertools
 import time
 from typing import Callable, Mapping, Optional, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from pipelines.bus import BusBatch, BusError, Limits
 from pipelines.kafka_bus_partition import Partition
@@ -75,7 +84,7 @@ class KafkaBus:
         self._unsure = True
         self._looked = -_FLOWING
         try:
-            self._consumer = Consumer(settings.reading() | {"error_cb": self._refusals.hear})
+            self._consumer = Consumer(settings.reading(source) | {"error_cb": self._refusals.hear})
             self._questions = Questions(settings, self._refusals.hear)
         except (KafkaException, ValueError) as error:
             raise settings.refused(str(error)) from None
@@ -125,6 +134,17 @@ class KafkaBus:
 
     def ack(self, batch: BusBatch) -> None:
         """Nothing to do: positions are in the work store alone."""
+
+    def tell(self, reached: Mapping[str, int]) -> None:
+        """Store offsets under the source's group, for whoever watches its lag; nothing of ours reads them.
+
+        Args:
+          reached: part -> next offset. Where this is not allowed, nothing happens.
+        """
+        places = [(*part.rpartition("/")[::2], offset) for part, offset in sorted(reached.items())]
+        offsets = [TopicPartition(topic, int(number), offset) for topic, number, offset in places]
+        with contextlib.suppress(KafkaException, RuntimeError):  # the latter: closed meanwhile
+            self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def close(self) -> None:
         """Let go of connections."""

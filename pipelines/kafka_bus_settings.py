@@ -21,7 +21,6 @@ _OURS: Mapping[str, int | bool] = {
     "topic.metadata.refresh.interval.ms": 60_000,
 }
 _READING: Mapping[str, str | int | bool] = {
-    "group.id": "carrel",  # the client wants one; nothing is stored under it and no right to it is needed
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "error",  # anything else would skip what is lost, silently
@@ -43,9 +42,13 @@ class BrokerSettings:
         """For a client that asks about topics."""
         return {"client.id": "carrel", **self.values, **_OURS}
 
-    def reading(self) -> dict[str, Any]:
-        """For a client that reads messages."""
-        return {**self.asking(), **_READING}
+    def reading(self, source: str) -> dict[str, Any]:
+        """For a client that reads messages.
+
+        Args:
+          source: names the group that the client wants; nothing is read from under it, and no right to it is needed.
+        """
+        return {**self.asking(), **_READING, "group.id": f"carrel.{source}"}
 
     def refused(self, text: str) -> BusError:
         """What to say when the client does not take them; of its text nothing but a setting's name is told."""

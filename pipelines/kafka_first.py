@@ -32,7 +32,7 @@ def first_messages(topics: Sequence[str], settings: BrokerSettings) -> First:
       BusError: no such topic, or no answer in time.
     """
     try:
-        consumer = Consumer(settings.reading())
+        consumer = Consumer(settings.reading("first"))
     except (KafkaException, ValueError) as error:
         raise settings.refused(str(error)) from None
     try:

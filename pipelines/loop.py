@@ -60,7 +60,6 @@ class Job:
             lookups=lookups,
             recipient=self.recipient,
             now=self.now,
-            day=self.day,
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Iterator, Optional
 from apache_beam.io.unbounded_source import CheckpointMark, UnboundedSource  # noqa: TID251 - an input
 
 from pipelines.bus import BusBatch
-from pipelines.bus_reader import BusMark, BusMarkCoder, BusReader, now
+from pipelines.bus_reader import BusMark, BusMarkCoder, BusReader, Watch, now
 from pipelines.pubsub_bus import PubsubBus
 from transforms.coders import ColumnsCoder
 
@@ -46,13 +46,16 @@ class PubsubSource(UnboundedSource):
             yield replace(self, reader=reader)
 
     def create_reader(self, options: Any, checkpoint_mark: Optional[CheckpointMark]) -> "PubsubReader":
-        """Open a connection. What it proves begins anew: others may still hold leases of what is not safe."""
-        del options
+        """Open a connection. What it proves begins anew: others may still hold leases of what is not safe.
+
+        Args:
+          options: what `ReadUnbounded` was given: a `Watch`.
+        """
         assert checkpoint_mark is None or isinstance(checkpoint_mark, BusMark)  # noqa: S101 - its own coder made it
         mark = checkpoint_mark or BusMark()
         proven = {} if mark.clock is None else {self.subscription.rpartition("/")[2]: mark.clock}
         bus = PubsubBus(self.source, self.subscription, mark.positions(), proven, now=now)
-        return PubsubReader(self, bus, mark)
+        return PubsubReader(self, bus, mark, options)
 
     def get_checkpoint_mark_coder(self) -> BusMarkCoder:
         """Of its marks."""
@@ -69,8 +72,8 @@ class PubsubReader(BusReader):
     A reader that its engine has left alone, perhaps because another one goes on elsewhere, lets its leases run out.
     """
 
-    def __init__(self, source: PubsubSource, bus: PubsubBus, mark: BusMark) -> None:
-        super().__init__(source, bus, mark)
+    def __init__(self, source: PubsubSource, bus: PubsubBus, mark: BusMark, watch: Watch) -> None:
+        super().__init__(source, bus, mark, watch)
         self._subscription = bus
         self._out: dict[int, tuple[str, ...]] = {}  # by number of the batch: ack ids of what is not safe yet
         self._numbers = itertools.count()
@@ -92,7 +95,8 @@ class PubsubReader(BusReader):
 
     def get_checkpoint_mark(self) -> BusMark:
         """Where it stands; once that is durable all that was handed on before it is acknowledged."""
-        return replace(super().get_checkpoint_mark(), safe=functools.partial(self._safe, tuple(self._out)))
+        mark = super().get_checkpoint_mark()
+        return replace(mark, safe=functools.partial(self._safe, tuple(self._out))) if self._out else mark
 
     def _safe(self, numbers: tuple[int, ...]) -> None:
         # A message of the engine that is lost costs nothing: the next one tells of all that came before it.

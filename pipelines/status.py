@@ -10,6 +10,7 @@ from pipelines.counts_opening import open_counts
 from pipelines.key_ages import key_ages, print_keys
 from pipelines.key_life import KeyLife
 from pipelines.report import named
+from pipelines.stream_breaker import stands
 from pipelines.terminal import say, show_table
 from pipelines.work_store import WorkStore
 from pipelines.work_values import OPEN, Clock
@@ -60,7 +61,8 @@ def status_of(deployment: Deployment, policy: PrivacyPolicy, *, now: int) -> dic
         held = {key: acts for key, acts in store.windows(OPEN).items() if (key.table, key.start) not in ledger}
         clocks = {source.name: store.clock(OPEN, source.name) for source in deployment.sources}
         pending = len(store.pending_seals())
-        breakers = {name: reason for name in clocks if (reason := open_reason(store, name))}
+        streamed = {source: stop.reason for source, stop in stands(counts, deployment.tenant).items()}
+        breakers = {name: reason for name in clocks if (reason := open_reason(store, name) or streamed.get(name, ""))}
         keys = key_ages(deployment, now=now, end_of=KeyLife(deployment, policy, store, counts, now).end_of)
     states: Counter[str] = Counter(row.state for row in ledger.values())
     void = [row for row in ledger.values() if row.state == "void"]

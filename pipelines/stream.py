@@ -4,6 +4,7 @@ python -m pipelines.stream -c carrel.toml -- <Beam options>
 """
 
 import sys
+from dataclasses import replace
 from typing import Sequence
 
 import apache_beam as beam
@@ -15,10 +16,12 @@ from pipelines.counts_opening import open_counts
 from pipelines.kafka_reader import KafkaSource
 from pipelines.pubsub_reader import PubsubSource
 from pipelines.replay import job_of
+from pipelines.source_watch import SourceWatch
+from pipelines.stream_breaker import JudgeRefusals
 from pipelines.stream_graph import LookupsOnWorker, build_stream_graph, gates_of
+from pipelines.stream_keys import StreamKeys
 from pipelines.stream_release import Releasing
 from pipelines.stream_starts import Start, starts_of
-from pipelines.unbounded_read import ReadUnbounded
 from schemas.policy import PrivacyPolicy
 
 
@@ -47,23 +50,27 @@ def build(
     with open_counts(deployment.counts_store) as counts:
         job = job_of(deployment, policy, counts, now)
         starts = starts_of(deployment, policy, counts, now=now, is_restored=is_restored)
+    gates = gates_of(deployment, policy, {name: start.begins for name, start in starts.items()})
+    first = {table.name: min(feed.begins for feed in gate.feeds) for gate in gates for table in gate.tables}
+    keys = StreamKeys(deployment, policy, first)
     reads = {
-        source.name: _read(source.name, source.bus, starts[source.name], readers, policy.digest)
+        source.name: read_bus(
+            _bus(source.name, source.bus, starts[source.name], readers, policy.digest),
+            SourceWatch(source.name, deployment, keys if source.name == min(starts) else None),
+        )
         for source in deployment.sources
         if source.bus is not None and source.name in starts
     }
-    begins = {name: start.begins for name, start in starts.items()}
-    decoding = job.decoding(LookupsOnWorker(deployment.sources))
+    decoding = replace(job.decoding(LookupsOnWorker(deployment.sources)), judge=JudgeRefusals(deployment))
     root = beam.Pipeline(options=PipelineOptions(list(options)))
-    gates = gates_of(deployment, policy, begins)
     build_stream_graph(root, reads, gates, decoding, Releasing(deployment, policy, job.keyring))
     return root
 
 
-def _read(name: str, bus: BusConfig, start: Start, readers: int, policy: str) -> ReadUnbounded:
+def _bus(name: str, bus: BusConfig, start: Start, readers: int, policy: str) -> KafkaSource | PubsubSource:
     if bus.subscription is not None:
-        return read_bus(PubsubSource(name, bus.subscription, readers, policy), acknowledges=True)
-    source = KafkaSource(
+        return PubsubSource(name, bus.subscription, readers, policy)
+    return KafkaSource(
         source=name,
         topics=tuple(sorted(bus.topics)),
         settings=None if bus.settings is None else str(bus.settings),
@@ -72,7 +79,6 @@ def _read(name: str, bus: BusConfig, start: Start, readers: int, policy: str) ->
         readers=readers,
         policy=policy,
     )
-    return read_bus(source, acknowledges=False)
 
 
 if __name__ == "__main__":

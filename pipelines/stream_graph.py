@@ -9,14 +9,14 @@ from apache_beam.pvalue import PCollection
 from pipelines.configuration import Deployment, SourceConfig, feeding
 from pipelines.graph import Tallied, tally_events
 from pipelines.id_maps import lookups_of
-from pipelines.stream_release import EndKeys, InsertIfAbsent, NoteVoid, ReleaseWindows, Releasing, WriteLetters
+from pipelines.stream_release import InsertIfAbsent, NoteVoid, ReleaseWindows, Releasing, WriteLetters
 from schemas.chunks import RawChunk
 from schemas.counts import Tally
 from schemas.gate import Delivered
 from schemas.policy import PrivacyPolicy
 from transforms.decode import Decoding, Lookups
 from transforms.gate import Gate, GateFeed
-from transforms.publication_gate import GatherWindows, Keyed, TakeChunks, TakePassages, TellWindows, WaitForPublication
+from transforms.publication_gate import GatherWindows, Keyed, TakeChunks, TellWindows, WaitForPublication
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,6 @@ def build_stream_graph(
         tallied = chunks | f"Tally/{name}" >> _TallyEvents(decoding)
         tallies[name] = tallied.tallies
         _ = tallied.rejects | f"WriteLetters/{name}" >> WriteLetters(releasing)
-        begins = min(feed.begins for gate in gates for feed in gate.feeds if feed.source == name)
-        passages = delivered[name] | f"TakePassages/{name}" >> TakePassages()
-        _ = passages | f"EndKeys/{name}" >> EndKeys(releasing, begins)
     for gate in gates:
         waiting = tuple(
             one

@@ -4,7 +4,7 @@ A job has no work store: what is settled is in the ledger, and a month whose win
 """
 
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Iterator, Mapping
 
 import numpy as np
 
@@ -24,15 +24,14 @@ class StreamKeys:
     """The keys of one deployment.
 
     Attributes:
-      begins: civil day number from which windows are published; those before it are not waited for.
+      begins: table -> civil day number from which its windows are published; those before it are not waited for.
     """
 
     deployment: Deployment
     policy: PrivacyPolicy
-    counts: CountsStore
-    begins: int
+    begins: Mapping[str, int]
 
-    def end(self, now: int) -> list[str]:
+    def end(self, counts: CountsStore, now: int) -> list[str]:
         """Destroy what has reached its end at `now`, ms UTC; how those keys are called, as `token 2026-03`."""
         keyring = Keyring(self.deployment.keyring)
         ended = []
@@ -41,25 +40,25 @@ class StreamKeys:
                 continue
             deadline = month_deadline(self.policy, key.month, key.made)
             if key.purpose == "token":
-                waiting = self._waiting(key.month)
+                waiting = self._waiting(counts, key.month)
                 if waiting and now <= deadline:
                     continue
                 for window, kind in waiting:
                     reason = "key destroyed at its deadline"
-                    self.counts.void(self.deployment.tenant, kind, window, self.policy.digest, reason)
+                    counts.void(self.deployment.tenant, kind, window, self.policy.digest, reason)
                 keyring.destroy_token_key(key.tenant, key.month)
-                self._receipt(key, "deadline" if waiting else "released", now)
+                _receipt(counts, key, "deadline" if waiting else "released", now)
             elif now > deadline + NOISE_DAYS * DAY:
                 keyring.destroy_noise_key(key.tenant, key.month)
-                self._receipt(key, "schedule", now)
+                _receipt(counts, key, "schedule", now)
             else:
                 continue
             ended.append(f"{key.purpose} {key.month}")
         return ended
 
-    def _waiting(self, month: str) -> list[tuple[WindowKey, str]]:
+    def _waiting(self, counts: CountsStore, month: str) -> list[tuple[WindowKey, str]]:
         """The month's windows that are neither published nor void, and their event kinds."""
-        ledger = self.counts.ledger(self.deployment.tenant)
+        ledger = counts.ledger(self.deployment.tenant)
         return [
             (window, kind)
             for window, kind in self._windows(month)
@@ -72,8 +71,9 @@ class StreamKeys:
         for table in self.policy.tables:
             for number in range(number_at(table, first), number_at(table, after - 1) + 1):
                 window = window_key(table, number)
-                if day_number(window.end) > self.begins:
+                if day_number(window.end) > self.begins.get(table.name, 0):
                     yield window, table.kind
 
-    def _receipt(self, key: KeyAge, why: str, now: int) -> None:
-        self.counts.record_receipt(key.tenant, key.purpose, key.month, why, utc_day(now).isoformat())
+
+def _receipt(counts: CountsStore, key: KeyAge, why: str, now: int) -> None:
+    counts.record_receipt(key.tenant, key.purpose, key.month, why, utc_day(now).isoformat())

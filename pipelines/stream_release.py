@@ -1,4 +1,4 @@
-"""The end of a streaming graph: what opened is decided once against the ledger, then written; rejects and keys too.
+"""The end of a streaming graph: what opened is decided once against the ledger, then written; rejects too.
 
 Each step may be run again by its engine, whole or in part: the ledger and the names of letters make that harmless.
 """
@@ -13,7 +13,6 @@ from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 from cryptography.exceptions import InvalidTag
 
-from pipelines.bus_reader import now
 from pipelines.configuration import Deployment
 from pipelines.counts_opening import open_counts
 from pipelines.counts_rows import DEFAULT_REASON, LedgerRow
@@ -21,9 +20,8 @@ from pipelines.counts_store import CountsStore
 from pipelines.keyring import KeyringError
 from pipelines.keys import KeyringAt
 from pipelines.letters_output import letters_output
-from pipelines.stream_keys import StreamKeys
 from schemas.counts import ReleasedTable, Tally, WindowKey
-from schemas.gate import ACTS, Passage, VoidWindow, Waiting
+from schemas.gate import ACTS, VoidWindow, Waiting
 from schemas.policy import PrivacyPolicy
 from schemas.rejects import SealedReject
 from transforms.erasure import without_erased
@@ -195,30 +193,3 @@ class WriteLetters(beam.PTransform[PCollection[SealedReject], PCollection[NoRetu
 
     def expand(self, pcoll: PCollection[SealedReject]) -> PCollection[NoReturn]:
         return pcoll | "Write" >> beam.ParDo(_WriteLetters(self.given))
-
-
-class _EndKeys(_OnCounts):
-    def __init__(self, given: Releasing, begins: int) -> None:
-        super().__init__(given)
-        self._begins = begins
-
-    def process(self, element: Passage) -> Iterator[NoReturn]:
-        StreamKeys(self._given.deployment, self._given.policy, self._counts, self._begins).end(
-            max(now(), element.until)
-        )
-        yield from ()
-
-
-@dataclass(eq=False)
-class EndKeys(beam.PTransform[PCollection[Passage], PCollection[NoReturn]]):
-    """Destroy the keys whose time has come, whenever a source's clock passes an hour.
-
-    Args:
-      begins: civil day number from which windows are published.
-    """
-
-    given: Releasing
-    begins: int
-
-    def expand(self, pcoll: PCollection[Passage]) -> PCollection[NoReturn]:
-        return pcoll | "End" >> beam.ParDo(_EndKeys(self.given, self.begins))

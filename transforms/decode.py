@@ -229,12 +229,12 @@ class _Decode(beam.DoFn):
     ]:
         given = self._given
         decoded = self._decoders[element.source].decode(element)
+        read_at = given.now if element.read_at is None else element.read_at
+        given.judge(element.source, decoded.counts, decoded.span, read_at)
         for name, amount in decoded.counts.items():
             Metrics.counter(element.source, name).inc(amount)
         yield from decoded.batches
-        day = (
-            given.day if element.read_at is None else str(np.datetime64(element.read_at, "ms").astype("datetime64[D]"))
-        )
+        day = str(np.datetime64(read_at, "ms").astype("datetime64[D]"))
         for payload, error in decoded.rejects:
             letter = seal_reject(
                 payload,
@@ -255,15 +255,21 @@ class _Decode(beam.DoFn):
             decoder.patrons.clear()
 
 
+def take_all(source: str, counts: Mapping[str, int], span: Optional[ArrivalSpan], read_at: int) -> None:
+    """The judge of a job that judges elsewhere how much a source refuses."""
+    del source, counts, span, read_at
+
+
 @dataclass(frozen=True)
 class Decoding:
     """What `DecodeEvents` is given.
 
     Attributes:
       lookups: source name -> its lookups; called in `DoFn.setup`, so that none lies in the graph.
-      now: the reader's clock, ms UTC; day: the same as ISO date, for dead letters; both where a chunk does not say
-        when it was read.
+      now: the reader's clock, ms UTC, where a chunk does not say when it was read.
       recipient: the library's public key, 32 bytes: the job cannot open what it seals.
+      judge: called with each chunk's source, conservation counts, span and reader's clock (ms UTC) before anything of
+        it goes on; what it raises fails the bundle.
     """
 
     tenant: str
@@ -273,7 +279,7 @@ class Decoding:
     lookups: Callable[[str], Lookups]
     recipient: bytes
     now: int
-    day: str
+    judge: Callable[[str, Mapping[str, int], Optional[ArrivalSpan], int], None] = take_all
 
 
 @dataclass(eq=False)

@@ -33,6 +33,8 @@ def list_sources(*, fields: bool, as_json: bool) -> int:
 def resume_source(run: Invocation, name: str, *, accept: bool) -> int:
     """Close a source's breaker; with `accept`, it refuses as much as it will for an hour."""
     from pipelines.breaker import close_breaker  # noqa: PLC0415 - the engine takes seconds to import
+    from pipelines.counts_opening import open_counts  # noqa: PLC0415
+    from pipelines.stream_breaker import resume  # noqa: PLC0415
     from pipelines.work_store import WorkStore  # noqa: PLC0415
 
     deployment = run.deployment()
@@ -40,8 +42,10 @@ def resume_source(run: Invocation, name: str, *, accept: bool) -> int:
         known = ", ".join(source.name for source in deployment.sources)
         message = f"sources resume: no such source in {deployment.file.name}; there are {known}"
         raise UsageError(message)
-    with WorkStore(deployment.work_store) as store:
-        reason = close_breaker(store, name, accepts_until=run.now + HOUR if accept else 0)
+    accepts_until = run.now + HOUR if accept else 0
+    with WorkStore(deployment.work_store) as store, open_counts(deployment.counts_store) as counts:
+        reason = close_breaker(store, name, accepts_until=accepts_until)
+        reason = resume(counts, deployment.tenant, name, now=run.now, accepts_until=accepts_until) or reason
     was = f"was stopped, mostly for {reason}" if reason else "was not stopped"
     say(f"{name} {was}; " + ("for one hour its letters are taken, however many" if accept else "it is read on"))
     return DONE

@@ -12,10 +12,10 @@ from apache_beam.typehints.decorators import TypeCheckError
 
 from pipelines.configuration import load
 from pipelines.keyring import Keyring
-from pipelines.stream_release import EndKeys, InsertIfAbsent, NoteVoid, WriteLetters
+from pipelines.stream_release import InsertIfAbsent, NoteVoid, WriteLetters
 from schemas.chunks import RawChunk
 from schemas.counts import ReleasedTable, Tally
-from schemas.gate import Delivered, Passage, VoidWindow, Waiting
+from schemas.gate import Delivered, VoidWindow, Waiting
 from schemas.generalized import CellBatch
 from schemas.personal import PersonalBatch
 from schemas.pseudonymized import PseudonymizedBatch
@@ -33,7 +33,6 @@ SINKS = {
     "InsertIfAbsent": (InsertIfAbsent, ReleasedTable),
     "NoteVoid": (NoteVoid, VoidWindow),
     "WriteLetters": (WriteLetters, SealedReject),
-    "EndKeys": (lambda given: EndKeys(given, 0), Passage),
 }
 
 

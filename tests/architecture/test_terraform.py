@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.counts_address import counts_address
-from pipelines.counts_bigquery import _SCHEMA
+from pipelines.counts_bigquery_statements import SCHEMA
 from pipelines.keyring_address import keyring_address
 
 ROOT = Path(__file__).parent.parent.parent
@@ -250,7 +250,7 @@ def test_the_job_is_cancelled_never_drained_private_and_not_sampled():
 
 def test_the_tables_are_those_that_the_counts_store_makes():
     made = {}
-    for statement in _SCHEMA:
+    for statement in SCHEMA:
         name, columns = re.match(r"CREATE TABLE IF NOT EXISTS DATASET\.(\w+)\((.*?)\)", statement).groups()
         words = [column.split(maxsplit=2) for column in columns.split(", ")]
         made[name] = [
@@ -259,7 +259,7 @@ def test_the_tables_are_those_that_the_counts_store_makes():
         ]
 
     assert json.loads((HERE / "counts_tables.json").read_text()) == made
-    assert "CLUSTER BY table_name, window_start" in _SCHEMA[1]
+    assert "CLUSTER BY table_name, window_start" in SCHEMA[1]
     assert '? ["table_name", "window_start"] :' in resources("google_bigquery_table")["counts"].body
 
 

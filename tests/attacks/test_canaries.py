@@ -88,7 +88,7 @@ def test_the_graph_ends_in_four_types_and_holds_no_message_and_no_key(tmp_path):
     policy = PrivacyPolicy("UTC", "plain", (), {"branch": ("B01",)}, {}, None, "x", "digest")
     keyring = KeyringAt(str(tmp_path), "t", "store", 0)
     root = loop.pipeline()
-    given = Decoding("t", policy, (rules,), keyring, ExchangedLookups("e"), b"r" * 32, 0, "2026-01-01")
+    given = Decoding("t", policy, (rules,), keyring, ExchangedLookups("e"), b"r" * 32, 0)
     loop.build_tally_graph(root, given, "e", keyring)
     release = loop.pipeline()
     loop.build_release_graph(release, policy, "t", "e", None)

@@ -77,9 +77,9 @@ def parts(flink: FlinkCluster) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def submitted(flink: FlinkCluster, toml: Path, slots: int) -> Iterator[str]:
+def submitted(flink: FlinkCluster, toml: Path, slots: int, *more: str) -> Iterator[str]:
     """A job on the cluster, cancelled afterwards."""
-    words = [*flink.options, *CHECKPOINTED, f"--parallelism={slots}"]
+    words = [*flink.options, *CHECKPOINTED, f"--parallelism={slots}", *more]
     command = [*CARREL, "-c", str(toml), "stream", "--readers", str(slots), "--flink", flink.address, "--", *words]
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
     try:

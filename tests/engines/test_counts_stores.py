@@ -25,7 +25,7 @@ from psycopg.pq import Ping
 
 from pipelines import postgres_session
 from pipelines.counts_opening import open_counts
-from pipelines.counts_rows import CountRow, StoreAwayError, StoreError, count_rows, release_id, rows_hash
+from pipelines.counts_rows import CountRow, SourceStop, StoreAwayError, StoreError, count_rows, release_id, rows_hash
 from pipelines.counts_store import CountsStore
 from pipelines.try_again import TryAgainError
 from schemas.counts import ReleasedRow, WindowKey
@@ -362,12 +362,31 @@ def test_verifications_are_a_log_and_a_receipt_is_kept_once(place: Place, store:
     assert store.receipts("another") == store.verifications("another") == ()
 
 
+def test_what_was_said_of_sources_is_a_log_of_each_tenant(place: Place, store: CountsStore) -> None:
+    said = [
+        SourceStop("example", "folio", "not_json", 0, "2026-05-02"),
+        SourceStop("another", "folio", "bad_time", 0, "2026-05-02"),
+        SourceStop("example", "folio", "", 1_777_000_000_000, "2026-05-03"),
+        SourceStop("example", "folio", "not_json", 0, "2026-05-03"),
+    ]
+    assert store.stops("example") == ()
+    for stop in said[:2]:
+        store.record_stop(stop)
+    with place.open() as other:
+        for stop in said[2:]:
+            other.record_stop(stop)
+    assert store.stops("example") == (said[0], *said[2:])
+    assert store.stops("another") == (said[1],)
+
+
 @pytest.mark.parametrize("day", ["2026-3-1", "20260301", "2026-02-30", "today"])
 def test_days_are_iso_days(store: CountsStore, day: str) -> None:
     with pytest.raises(StoreError, match="YYYY-MM-DD"):
         store.record_receipt("example", "token", "2026-03", "released", day)
     with pytest.raises(StoreError, match="YYYY-MM-DD"):
         store.record_verification("example", KEY.table, KEY.start, 0, "match", day)
+    with pytest.raises(StoreError, match="YYYY-MM-DD"):
+        store.record_stop(SourceStop("example", "folio", "not_json", 0, day))
 
 
 def test_the_store_id_is_made_once_and_a_store_only_when_asked(place: Place) -> None:

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from pipelines.bus import BusError
@@ -11,6 +11,7 @@ from pipelines.kafka_bus_settings import BrokerSettings
 from pipelines.kafka_first import First, first_messages
 from pipelines.kafka_reader import KafkaSource
 from tests.support.kafka_messages import publish, wall
+from tests.support.scripted_partitions import Reads
 
 pytestmark = pytest.mark.engine
 T0 = 1_772_341_200_000
@@ -33,7 +34,7 @@ class Reading:
     """A reader, and what it has delivered so far; read until something holds."""
 
     def __init__(self, source, mark=None):
-        self._reader = source.create_reader(None, mark)
+        self.reader = source.create_reader(Reads(), mark)
         self._source = source
         self.delivered = []
 
@@ -41,8 +42,8 @@ class Reading:
         limit = time.monotonic() + seconds
         while not holds(self):
             assert time.monotonic() < limit, "it did not come about in time"
-            if self._reader.advance():
-                self.delivered.append(self._reader.get_current())
+            if self.reader.advance():
+                self.delivered.append(self.reader.get_current())
         return self
 
     @property
@@ -55,10 +56,10 @@ class Reading:
 
     def mark(self):
         coder = self._source.get_checkpoint_mark_coder()
-        return coder.decode(coder.encode(self._reader.get_checkpoint_mark()))
+        return coder.decode(coder.encode(self.reader.get_checkpoint_mark()))
 
     def close(self):
-        self._reader.close()
+        self.reader.close()
 
 
 def test_two_readers_share_a_topic_and_go_on_from_their_marks_with_what_is_added(kafka, source):
@@ -100,6 +101,33 @@ def test_a_reader_without_a_partition_proves_the_silence_of_its_own(kafka, sourc
     assert reading.payloads == []
     assert abs(reading.hours[0] - (wall() - HOUR)) < 2 * HOUR
     reading.close()
+
+
+def test_the_brokers_are_told_for_who_watches_lag_and_not_before_a_checkpoint_is_durable(kafka, source):
+    one = source("reader.told", 2)
+    publish(kafka.brokers, "reader.told", {0: [b"a", b"b"], 1: [b"c"]}, timestamp=T0)
+    watching = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "carrel.ils", "log_level": 0})
+
+    def told():
+        places = [TopicPartition("reader.told", number) for number in (0, 1)]
+        return [place.offset for place in watching.committed(places, timeout=30)]
+
+    (reading, other) = map(Reading, one.split(20))
+    reading.until(lambda reading: len(reading.payloads) >= 2)
+    first, second = (reading.reader.get_checkpoint_mark() for _ in range(2))
+
+    assert [first.is_to_be_told, second.is_to_be_told] == [True, False], "once in a while"
+    assert told() == [OFFSET_INVALID] * 2
+    first.finalize_checkpoint()
+    limit = time.monotonic() + 60
+    while told() != [2, OFFSET_INVALID]:
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+
+    for each in (reading, other):
+        each.close()
+    first.finalize_checkpoint()  # the engine's word may come when the reader is gone
+    watching.close()
 
 
 def test_the_first_messages_tell_where_a_clean_start_can_begin(kafka, source):

@@ -10,6 +10,7 @@ from pipelines.bus import BusError
 from pipelines.pubsub_reader import PubsubSource
 from pipelines.stream_starts import _ask_for
 from tests.support.kafka_messages import wall
+from tests.support.scripted_partitions import Reads
 
 pytestmark = pytest.mark.engine
 MINUTE = 60_000
@@ -20,7 +21,7 @@ class Reading:
     """A reader, and what it has delivered so far."""
 
     def __init__(self, source, mark=None):
-        self.reader = source.create_reader(None, mark)
+        self.reader = source.create_reader(Reads(), mark)
         self.source = source
         self.delivered = []
 

@@ -23,6 +23,7 @@ from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, 
 from tests.engines.test_live_pubsub import some_events
 from tests.support.flink_server import CHECKPOINTED
 from tests.support.held_topic import HeldTopic
+from tests.support.kafka_messages import publish as messages
 from tests.support.kafka_messages import wall
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
@@ -239,6 +240,33 @@ def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint
     assert pubsub.left(made.subscription, seconds=25) == []
     assert count_letters(run, deployment) == 90
     nothing_is_told(flink, tmp_path)
+
+
+def test_on_flink_a_source_that_refuses_too_much_is_left_to_its_bus_until_it_is_resumed(run, kafka, flink, library):
+    deployment, _ = library("stream.refused")
+    toml = deployment / "carrel.toml"
+    bad = [b'{"kind": "poison", "n": "%s%d"}' % (MARK.encode(), number) for number in range(150)]
+    publish(kafka, "stream.refused", a_log(events=300))
+    messages(kafka.brokers, "stream.refused", {0: bad}, timestamp=wall())
+
+    with on_flink(flink, deployment) as job:
+        wait_for(lambda: stopped(deployment) == ["unknown_kind"], LONG)
+        wait_for_checkpoints(flink, job)
+        told = json.loads(run("-c", toml, "status", "--json", code=1).stdout)
+        assert told["breakers"] == {"carrel-event": "unknown_kind"}
+        assert count_letters(run, deployment) == 0, "nothing of the bundle is kept"
+
+        run("-c", toml, "sources", "resume", "carrel-event", "--accept")
+        flink.kill_worker(0)  # readers look before they read, and else once a minute
+        flink.kill_worker(0)
+        wait_for(lambda: count_letters(run, deployment) == 150, LONG)
+    assert stopped(deployment) == ["unknown_kind", ""]
+
+
+def stopped(deployment):
+    config = load(deployment / "carrel.toml")
+    with open_counts(config.counts_store) as counts:
+        return [stop.reason for stop in counts.stops(config.tenant)]
 
 
 def count_letters(run, deployment):

@@ -10,7 +10,7 @@ from pipelines.bus import Gap
 from pipelines.bus_reader import BusMark, BusMarkCoder, BusReader, read_bus
 from pipelines.kafka_reader import KafkaSource
 from schemas.gate import Delivered, Passage
-from tests.support.scripted_partitions import ScriptedPartitions
+from tests.support.scripted_partitions import Reads, ScriptedPartitions
 from transforms.coders import ColumnsCoder
 from transforms.privacy.times import GRACE
 
@@ -44,7 +44,7 @@ def test_what_a_poll_takes_is_one_element_that_says_when_it_was_read(wall):
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0, T0 + 5], "t/1": [T0 + 3]})
 
-    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH))
+    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH, Reads()))
 
     assert isinstance(delivered, Delivered)
     assert (delivered.source, delivered.reader, delivered.readers, delivered.policy) == ("ils", 1, 2, "digest")
@@ -57,7 +57,7 @@ def test_a_machine_that_slept_while_it_read_does_not_find_its_messages_ahead_of_
     bus.put({"t/0": [T0 + 2000 * HOUR]})
     bus.while_polling = lambda: wall.__setitem__(0, T0 + 2000 * HOUR)
 
-    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH))
+    delivered, _, _ = taken(BusReader(SOURCE, bus, FRESH, Reads()))
 
     assert [chunk.read_at for chunk in delivered.chunks] == [T0 + 2000 * HOUR]
 
@@ -68,7 +68,7 @@ def test_the_clock_is_the_lowest_of_all_partitions_and_known_once_all_are(wall):
     bus.put({"t/1": [T0 + HOUR]})
     bus.put({"t/1": [T0 + 5 * HOUR]})
 
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
 
     assert [passage(reader) for _ in range(3)] == [
         None,
@@ -82,7 +82,7 @@ def test_an_hour_is_told_before_the_watermark_passes_it(wall):
     bus.put({"t/0": [T0 + MINUTE]})
     bus.put({"t/0": [T0 + 2 * MINUTE]})
     bus.put({"t/0": [T0 + 90 * MINUTE]})
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
 
     first, at, watermark = taken(reader)
     assert (first.passage, reader.get_current_timestamp(), watermark) == (
@@ -102,7 +102,7 @@ def test_a_proven_end_moves_the_clock_and_an_hour_of_silence_is_told(wall):
     bus.put({"t/0": [T0 + MINUTE]})
     bus.put(proven={"t/0": T0 + 10 * MINUTE})
     bus.put(proven={"t/0": T0 + 2 * HOUR + MINUTE})
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
 
     taken(reader)
     assert taken(reader) == (None, None, T0 + 10 * MINUTE)
@@ -113,7 +113,7 @@ def test_a_proven_end_moves_the_clock_and_an_hour_of_silence_is_told(wall):
 def test_the_clock_never_falls(wall):
     bus = ScriptedPartitions("t/0")
     bus.put({"t/0": [T0 + 5 * HOUR]})
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
     taken(reader)
 
     bus.names = ("t/0", "t/1")  # a partition is added
@@ -128,7 +128,7 @@ def test_the_clock_never_falls(wall):
 
 def test_a_reader_without_a_partition_goes_by_the_listing_that_shows_it(wall):
     bus = ScriptedPartitions()
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
 
     assert taken(reader) == (None, None, MIN_TIMESTAMP.micros // 1000)
     bus.at = T0 + HOUR + MINUTE
@@ -139,7 +139,7 @@ def test_lost_messages_are_told_with_the_arrivals_around_them(wall):
     bus = ScriptedPartitions("t/0")
     bus.put({"t/0": [T0]}, lost=(Gap("t/0", None, T0),))
     bus.put(lost=(Gap("t/0", T0, None),))
-    reader = BusReader(SOURCE, bus, FRESH)
+    reader = BusReader(SOURCE, bus, FRESH, Reads())
 
     assert [taken(reader)[0].gaps for _ in range(2)] == [((0, T0),), ((T0, wall[0]),)]
 
@@ -147,14 +147,14 @@ def test_lost_messages_are_told_with_the_arrivals_around_them(wall):
 def test_a_reader_goes_on_where_a_mark_stands(wall):
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0 + HOUR], "t/1": [T0 + HOUR + MINUTE]}, proven={"t/1": T0 + 2 * HOUR})
-    before = BusReader(SOURCE, bus, FRESH)
+    before = BusReader(SOURCE, bus, FRESH, Reads())
     taken(before)
     coder = BusMarkCoder()
     mark = coder.decode(coder.encode(before.get_checkpoint_mark()))
 
     bus = ScriptedPartitions("t/0", "t/1")
     bus.put({"t/0": [T0 + 3 * HOUR]})
-    after = BusReader(SOURCE, bus, mark)
+    after = BusReader(SOURCE, bus, mark, Reads())
 
     assert mark == before.get_checkpoint_mark()
     assert mark.parts == (
@@ -179,14 +179,29 @@ def test_a_mark_of_another_version_is_refused(wall):
 def test_a_quiet_poll_gives_nothing_and_takes_a_moment(wall):
     bus = ScriptedPartitions("t/0")
 
-    assert not BusReader(SOURCE, bus, FRESH).start()
+    assert not BusReader(SOURCE, bus, FRESH, Reads()).start()
     assert bus.asked[0].seconds <= 0.1
+
+
+def test_while_its_source_is_stopped_a_reader_takes_nothing_and_its_clock_stands(wall):
+    bus, watch = ScriptedPartitions("t/0"), Reads()
+    bus.put({"t/0": [T0 + MINUTE]})
+    bus.put({"t/0": [T0 + 2 * HOUR]}, proven={"t/0": T0 + 3 * HOUR})
+    reader = BusReader(SOURCE, bus, FRESH, watch)
+    taken(reader)
+    watch.answer = False
+
+    assert [taken(reader) for _ in range(2)] == [(None, None, T0 + MINUTE)] * 2
+    assert len(bus.asked) == 1, "its bus is not even asked"
+
+    watch.answer = True
+    assert passage(reader) == Passage(T0, T0 + 3 * HOUR)
 
 
 def test_a_reader_lets_go_of_its_bus(wall):
     bus = ScriptedPartitions("t/0")
 
-    BusReader(SOURCE, bus, FRESH).close()
+    BusReader(SOURCE, bus, FRESH, Reads()).close()
 
     assert bus.is_closed
 
@@ -206,7 +221,7 @@ def test_readers_share_the_partitions_by_number(monkeypatch):
     monkeypatch.setenv("BROKERS", "localhost:1")
     source = KafkaSource("ils", ("t",), None, (("bootstrap.servers", "BROKERS"),), None, 3, "digest")
     for one in source.split(1):
-        one.create_reader(None, None)
+        one.create_reader(Reads(), None)
 
     assert list(owned.values()) == [{0, 3, 6}, {1, 4}, {2, 5}]
 
@@ -228,4 +243,4 @@ def test_a_pickled_source_holds_names_and_no_secret(monkeypatch, tmp_path):
 def test_deliveries_have_a_coder_of_ours():
     assert SOURCE.default_output_coder() == ColumnsCoder("Delivered")
     assert SOURCE.get_checkpoint_mark_coder().decode(BusMarkCoder().encode(FRESH)) == FRESH
-    assert read_bus(SOURCE, acknowledges=False).get_type_hints().simple_output_type("Read") is Delivered
+    assert read_bus(SOURCE, Reads()).get_type_hints().simple_output_type("Read") is Delivered

@@ -26,7 +26,7 @@ APRIL_3 = at("2026-04-03", 2)  # March of circulation is published two days and 
 
 @pytest.fixture
 def stream(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.stream_release.now", lambda: NOW)
+    monkeypatch.setattr("pipelines.stream_breaker._HOURS", {})  # what this process has counted
     return Streamed(deployment(tmp_path / "library"), NOW)
 
 
@@ -134,19 +134,16 @@ def test_another_policy_does_not_release_a_window_again(stream, events):
     assert states(stream, "circ_branch_other_month") == {}
 
 
-def test_keys_end_with_the_windows_of_their_month(stream, events):
-    stream.run(stream.delivered(chunk(events, NOW)))
-    assert "2026-03" in keys(stream.directory)
+def test_a_source_that_refuses_too_much_fails_its_bundle_and_nothing_of_it_is_kept(stream, events):
+    broken = [{"kind": "circulation", "arrived_at": events[at]["arrived_at"], "n": at} for at in range(120)]
 
-    late = at("2026-05-20")  # programmes and vendors wait longest
-    stream.run(stream.delivered(chunk(events, NOW)), stream.delivered(until=late))
-    stream.run(stream.delivered(until=late + HOUR))
+    with pytest.raises(RuntimeError, match="refuses too much to be read on, mostly disallowed_field"):
+        stream.run(stream.delivered(chunk(events + broken, NOW), until=APRIL_3))
 
-    assert "2026-03" not in keys(stream.directory)
+    assert (ledger(stream.directory), DeadLetterDirectory(stream.directory / "dead-letters").list()) == ([], ())
     with open_counts(stream.directory / "counts.db") as counts:
-        assert ("token", "2026-03", "released") in {
-            (one.purpose, one.month, one.why) for one in counts.receipts("example")
-        }
+        (stop,) = counts.stops("example")
+    assert (stop.source, stop.reason) == (SOURCE, "disallowed_field")
 
 
 @pytest.fixture
@@ -223,7 +220,6 @@ def test_what_is_published_needs_no_key_when_it_comes_again(stream, decide):
 
 
 def test_without_its_noise_key_a_window_is_void(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.stream_release.now", lambda: NOW)
     noisy = Streamed(deployment(tmp_path / "noisy", preset="standard"), NOW)
     keyring = Keyring(load(noisy.directory / "carrel.toml").keyring)
     keyring.noise_key("example", "2026-03", "store", create=True, now_ms=NOW)

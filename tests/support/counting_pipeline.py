@@ -18,6 +18,7 @@ class CountMark(CheckpointMark):
     """The number that a reader gave last."""
 
     number: int
+    is_to_be_told = False
 
 
 class CountMarkCoder(Coder):

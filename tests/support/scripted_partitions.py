@@ -61,3 +61,13 @@ class ScriptedPartitions:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class Reads:
+    """A watch: the source is read, until a test says no."""
+
+    def __init__(self):
+        self.answer = True
+
+    def may_read(self):
+        return self.answer

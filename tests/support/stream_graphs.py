@@ -12,7 +12,9 @@ from pipelines.kafka_reader import KafkaSource
 from pipelines.keys import KeyringAt
 from pipelines.opening import load_public
 from pipelines.replay import rules_of
+from pipelines.source_watch import SourceWatch
 from pipelines.stream_graph import Begins, LookupsOnWorker, build_stream_graph, gates_of
+from pipelines.stream_keys import StreamKeys
 from pipelines.stream_release import Releasing
 from schemas.policy_compiler import compile_policy
 from tests.support.replaying import edit
@@ -39,11 +41,11 @@ def a_stream_graph(directory: Path, options: Sequence[str] = ()) -> beam.Pipelin
         lookups=LookupsOnWorker(deployment.sources),
         recipient=load_public(deployment.recipient),
         now=0,
-        day="2026-01-01",
     )
     reads = {
         source.name: read_bus(
-            KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2, policy.digest), acknowledges=False
+            KafkaSource(source.name, source.bus.topics, str(settings), (), None, 2, policy.digest),
+            SourceWatch(source.name, deployment, StreamKeys(deployment, policy, {})),
         )
         for source in deployment.sources
         if source.bus is not None

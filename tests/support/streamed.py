@@ -5,7 +5,7 @@ Its watermark jumps to the end of time behind them, as that of a job whose input
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipelines.configuration import capabilities, load
 from pipelines.counts_opening import open_counts
 from pipelines.loop import pipeline
 from pipelines.replay import job_of
+from pipelines.stream_breaker import JudgeRefusals
 from pipelines.stream_graph import Begins, LookupsOnWorker, build_stream_graph, gates_of
 from pipelines.stream_release import Releasing
 from schemas.chunks import RawChunk, Wrapping
@@ -76,7 +77,7 @@ class Streamed:
         found, policy = load(self.directory / "carrel.toml"), self.policy
         with open_counts(found.counts_store) as counts:
             job = job_of(found, policy, counts, self.now)
-        decoding = job.decoding(LookupsOnWorker(found.sources))
+        decoding = replace(job.decoding(LookupsOnWorker(found.sources)), judge=JudgeRefusals(found))
         begins = {SOURCE: Begins(day_number(self.begins), by_default=False)}
         gates = gates_of(found, policy, begins)
         root = pipeline()

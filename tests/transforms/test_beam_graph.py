@@ -46,7 +46,7 @@ def a_job(directory, policy):
         key.write_bytes(secret(month) + b"0")
     at = KeyringAt(str(keyring), TENANT, "store", NOW)
     lookups = {rules.name: {} for rules in SOURCES}
-    return Job(TENANT, policy, SOURCES, at, lookups, RECIPIENT, NOW, "2027-01-15")
+    return Job(TENANT, policy, SOURCES, at, lookups, RECIPIENT, NOW)
 
 
 @contextlib.contextmanager
@@ -151,7 +151,7 @@ def test_every_edge_of_the_graph_carries_columns_and_never_a_pickle():
     policy = a_policy()
     with tempfile.TemporaryDirectory() as folder:
         job = a_job(Path(folder), policy)
-        decoding = Decoding(TENANT, policy, SOURCES, job.keyring, dict, RECIPIENT, NOW, "2027-01-15")
+        decoding = Decoding(TENANT, policy, SOURCES, job.keyring, dict, RECIPIENT, NOW)
         tallying, releasing = pipeline(), pipeline()
         build_tally_graph(tallying, decoding, "exchange", job.keyring)
         build_release_graph(releasing, policy, TENANT, "exchange", job.keyring)

@@ -250,7 +250,6 @@ def decoding(policy):
         lookups=no_lookups,
         recipient=RECIPIENT,
         now=NOW,
-        day="2027-01-15",
     )
 
 

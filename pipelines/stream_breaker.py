@@ -1,0 +1,89 @@
+"""The hoard breaker of a streaming job: what `pipelines.breaker` is for `carrel live`, without a work store.
+
+Each worker process counts in memory, an hour of its readers' clock at a time: a job with several may refuse as much
+in each of them. The chunk that goes over the limit fails its bundle before one of its messages is sealed, so that
+nothing of the bundle is kept. That the source is stopped is written to the counts store first: the readers that the
+engine then starts again find it there, and leave the source alone; its clock stands, and what waits for it is held.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import Mapping, Optional
+
+from pipelines.breaker import Breaker, BreakerOpenError, most_refused, refused
+from pipelines.configuration import Deployment
+from pipelines.counts_opening import open_counts
+from pipelines.counts_rows import SourceStop
+from pipelines.counts_store import CountsStore
+from pipelines.iso_days import utc_day
+from schemas.chunks import ArrivalSpan
+from transforms.privacy.times import HOUR
+
+_HOURS: dict[tuple[str, str], Breaker] = {}  # by tenant and source: chains of transforms come and go
+_LOCK = threading.Lock()
+_NEVER_STOPPED = ("", 0)
+
+
+def stands(counts: CountsStore, tenant: str) -> dict[str, SourceStop]:
+    """The last word on each source that was ever stopped or resumed, by its name."""
+    return {stop.source: stop for stop in counts.stops(tenant)}
+
+
+def resume(counts: CountsStore, tenant: str, source: str, *, now: int, accepts_until: int) -> str:
+    """Let streaming jobs read a source again.
+
+    Args:
+      now: ms UTC.
+      accepts_until: until then (ms UTC) all that it refuses is taken as letters; 0 judges at once.
+
+    Returns:
+      Why it was stopped; empty when it was not.
+    """
+    last = stands(counts, tenant).get(source)
+    reason = "" if last is None else last.reason
+    if reason or accepts_until:
+        counts.record_stop(SourceStop(tenant, source, "", accepts_until, utc_day(now).isoformat()))
+    return reason
+
+
+@dataclass(frozen=True)
+class JudgeRefusals:
+    """Counts what a source refuses, where the graph runs."""
+
+    deployment: Deployment
+
+    def __call__(self, source: str, counts: Mapping[str, int], span: Optional[ArrivalSpan], read_at: int) -> None:
+        """Count a decoded chunk.
+
+        Args:
+          counts: its conservation counts by name.
+          read_at: the reader's clock, ms UTC.
+
+        Raises:
+          BreakerOpenError: it refuses too much; nothing of the bundle may be kept.
+        """
+        reasons = refused(counts)
+        place, window = (self.deployment.tenant, source), read_at // HOUR
+        with _LOCK:
+            before = _HOURS.get(place, Breaker())
+            if before.window != window:
+                before = Breaker(window=window, accepts_until=before.accepts_until)
+            if read_at < before.accepts_until:
+                return
+            after = before.after(() if span is None else (span,), counts.get("messages", 0), reasons.total())
+            if not (reasons and after.is_over()):
+                _HOURS[place] = after
+                return
+            _HOURS[place] = Breaker(window=window, accepts_until=self._stop(source, most_refused(reasons), read_at))
+
+    def _stop(self, source: str, reason: str, read_at: int) -> int:
+        """Until when the operator takes all that it refuses, ms UTC; where he does not, it is stopped."""
+        tenant = self.deployment.tenant
+        with open_counts(self.deployment.counts_store) as counts:
+            last = stands(counts, tenant).get(source)
+            was, accepts_until = _NEVER_STOPPED if last is None else (last.reason, last.accepts_until)
+            if read_at < accepts_until:
+                return accepts_until
+            if not was:
+                counts.record_stop(SourceStop(tenant, source, reason, 0, utc_day(read_at).isoformat()))
+        raise BreakerOpenError(source, reason)
