@@ -20,7 +20,7 @@ from pipelines.counts_opening import open_counts
 from pipelines.flink_rest import FlinkError
 from tests.attacks.test_canaries import hits
 from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, publish, wait_for
-from tests.engines.test_live_pubsub import some_events
+from tests.engines.test_live_pubsub import pulled, some_events
 from tests.support.flink_server import CHECKPOINTED
 from tests.support.held_topic import HeldTopic
 from tests.support.kafka_messages import publish as messages
@@ -58,15 +58,19 @@ def library(run, tmp_path, kafka):
     return made
 
 
-@contextlib.contextmanager
 def submitted(deployment, *options, readers=2, flink=None):
     """The job's submission; it is ended afterwards, and with it what runs in its process."""
     looked = () if flink is None else ("--flink", flink)
+    words = ("-c", deployment / "carrel.toml", "stream", "--readers", readers, *looked, "--", *options)
+    return in_process(deployment, *CARREL, *words)
+
+
+@contextlib.contextmanager
+def in_process(deployment, *words):
     with (deployment / "submission.log").open("ab") as log:
         process = subprocess.Popen(
-            [*CARREL, "-c", str(deployment / "carrel.toml"), "stream", "--readers", str(readers), *looked, "--", *options],
-            cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            list(map(str, words)), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -109,9 +113,13 @@ def ledger(deployment):
         return counts.ledger(config.tenant)
 
 
-def released(deployment, until="2026-04-01"):
+def rows(deployment):
     with open_counts(load(deployment / "carrel.toml").counts_store) as counts:
-        return [row for row in counts.rows() if row.window_end <= until]
+        return list(counts.rows())
+
+
+def released(deployment, until="2026-04-01"):
+    return [row for row in rows(deployment) if row.window_end <= until]
 
 
 def is_published(deployment):
@@ -216,9 +224,7 @@ def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafk
 def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint_holds_it(run, pubsub, flink, tmp_path):
     made, deployment = pubsub.make(), tmp_path / "library"
     run("init", deployment, "--secrets", tmp_path / "secrets")
-    toml = deployment / "carrel.toml"
-    bus = f'bus = {{ kind = "pubsub", subscription = "{made.subscription}" }}\nstate_is_only_copy = true\n'
-    toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
+    on_pubsub(deployment, made.subscription)
     good = [json.dumps(event).encode() for event in some_events(wall())]
     bad = [b'{"kind": "poison", "n": "%s%d"}' % (MARK.encode(), number) for number in range(90)]
 
@@ -242,6 +248,37 @@ def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint
     nothing_is_told(flink, tmp_path)
 
 
+def test_on_prism_a_subscription_gives_what_a_replay_of_its_messages_gives(run, pubsub, prism, tmp_path):
+    made = pubsub.make()
+    kept = made.subscription + "-archive"
+    pubsub.subscriber.create_subscription(name=kept, topic=made.topic)
+    deployment, twin = tmp_path / "streamed", tmp_path / "replayed"
+    run("init", deployment, "--secrets", tmp_path / "secrets")
+    shutil.copytree(deployment, twin)
+    on_pubsub(deployment, made.subscription)
+    payloads = [json.dumps(event).encode() for event in some_events(wall())] + [b'{"kind": "poison"}']
+    pubsub.publish(made, payloads)
+    today = dt.datetime.fromtimestamp(wall() / 1000, ZoneInfo("America/New_York")).date()
+
+    toml, sign = deployment / "carrel.toml", tmp_path / "days-go-by"
+    words = ("--runner=PrismRunner", f"--prism_location={prism}", "--job_server_timeout=3600")
+    with in_process(deployment, sys.executable, "-m", "tests.support.stream_ahead", toml, sign, *words):
+        wait_for(lambda: count_letters(run, deployment) == 1, LONG)
+        wait_for(lambda: pubsub.left(made.subscription, seconds=2) == [], LONG)
+        sign.touch()
+        wait_for(lambda: ("circ_system_day", f"{today}") in ledger(deployment), LONG)
+    path = tmp_path / "pulled.jsonl"
+    path.write_text(pulled(pubsub, kept, len(payloads)))
+    words = ("--source", "carrel-event", "--complete-from", today - dt.timedelta(days=2), "--complete-through", today)
+    run("-c", twin / "carrel.toml", "replay", path, *words)
+
+    ours = {where for where, row in ledger(deployment).items() if row.state == "sealed"}
+    expected = [row for row in rows(twin) if (row.table_name, row.window_start) in ours]
+    assert any(row.status == "published" for row in expected)
+    assert [row for row in rows(deployment) if (row.table_name, row.window_start) in ours] == expected
+    assert letters(run, deployment) == letters(run, twin)
+
+
 def test_on_flink_a_source_that_refuses_too_much_is_left_to_its_bus_until_it_is_resumed(run, kafka, flink, library):
     deployment, _ = library("stream.refused")
     toml = deployment / "carrel.toml"
@@ -261,6 +298,12 @@ def test_on_flink_a_source_that_refuses_too_much_is_left_to_its_bus_until_it_is_
         flink.kill_worker(0)
         wait_for(lambda: count_letters(run, deployment) == 150, LONG)
     assert stopped(deployment) == ["unknown_kind", ""]
+
+
+def on_pubsub(deployment, subscription):
+    toml = deployment / "carrel.toml"
+    bus = f'bus = {{ kind = "pubsub", subscription = "{subscription}" }}\nstate_is_only_copy = true\n'
+    toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
 
 
 def stopped(deployment):

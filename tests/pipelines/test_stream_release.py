@@ -15,7 +15,7 @@ from schemas.counts import Tally, WindowKey
 from schemas.gate import ACTS, TICK, Waiting
 from tests.support.released import ledger, released
 from tests.support.replaying import at, checkouts, deployment, edit, keys, replayed, write
-from tests.support.streamed import HOUR, SOURCE, Streamed, chunk
+from tests.support.streamed import SOURCE, Streamed, chunk
 from transforms.gate import Gate, GateFeed
 from transforms.tally import seal_tally
 from transforms.windows import day_number
