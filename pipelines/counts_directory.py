@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Callable, Generic, Iterator, TypeVar
+from typing import Callable, Generic, Iterator, Sequence, TypeVar
 
 from pipelines.counts_rows import KeyReceipt, LedgerRow, SourceStop, StoreAwayError, StoreError, Verification
 from pipelines.counts_rules import DISK_FULL
@@ -135,6 +135,7 @@ class Log(Generic[_Row]):
         self._row: Callable[..., _Row] = row
         self._path = directory.path / name
         self._read_to = 0
+        self._rows: list[_Row] = []
 
     def more(self) -> list[_Row]:
         """The rows that were added since the last call of this object."""
@@ -151,6 +152,11 @@ class Log(Generic[_Row]):
             raise self._directory.refused(f"{self._path.name} is corrupt; restore it from a backup") from None
         self._read_to += len(whole)
         return rows
+
+    def all(self) -> Sequence[_Row]:
+        """The rows that there are now; of a log of which `more` is not asked."""
+        self._rows += self.more()
+        return self._rows
 
     def append(self, row: _Row) -> None:
         """Add a row, durably, or nothing; the lock is held and all rows are read."""

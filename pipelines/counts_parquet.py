@@ -14,7 +14,7 @@ import json
 import secrets
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Iterator, Literal, Optional, Self
+from typing import Iterator, Literal, Optional, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,6 +41,7 @@ _NUMBERS = {"value": pa.int64(), "revision": pa.int32()}
 _SCHEMA = pa.schema(
     [pa.field(one.name, _NUMBERS.get(one.name, pa.string()), nullable=one.name == "value") for one in fields(CountRow)]
 )
+_Said = TypeVar("_Said", KeyReceipt, SourceStop, Verification)
 _Place = tuple[str, str, str, int]  # tenant, table, window start, revision
 
 
@@ -67,9 +68,6 @@ class ParquetCounts:
         self._verification_log = Log(self._directory, "verifications.jsonl", Verification)
         self._stop_log = Log(self._directory, "source_stops.jsonl", SourceStop)
         self._entries: dict[_Place, LedgerRow] = {}
-        self._receipts: dict[KeyReceipt, None] = {}
-        self._verifications: list[Verification] = []
-        self._stops: list[SourceStop] = []
 
     def _create(self) -> None:
         path = self._directory.path
@@ -175,47 +173,33 @@ class ParquetCounts:
     def record_verification(
         self, tenant: str, table: str, window_start: str, revision: int, verdict: str, day: str
     ) -> None:
-        row = Verification(tenant, table, window_start, revision, verdict, iso(day))
-        with self._directory.writing():
-            self._verified()
-            self._verification_log.append(row)
-
-    def _verified(self) -> list[Verification]:
-        with self._directory.reading():
-            self._verifications += self._verification_log.more()
-            return list(self._verifications)
+        self._append(self._verification_log, Verification(tenant, table, window_start, revision, verdict, iso(day)))
 
     def verifications(self, tenant: str) -> tuple[Verification, ...]:
-        return tuple(row for row in self._verified() if row.tenant == tenant)
+        return self._mine(self._verification_log, tenant)
 
     def record_receipt(self, tenant: str, purpose: str, month: str, why: str, destroyed_day: str) -> None:
-        row = KeyReceipt(tenant, purpose, month, why, iso(destroyed_day))
-        with self._directory.writing():
-            if row not in self._received():
-                self._receipt_log.append(row)
-
-    def _received(self) -> list[KeyReceipt]:
-        with self._directory.reading():
-            self._receipts |= dict.fromkeys(self._receipt_log.more())
-            return list(self._receipts)
+        self._append(self._receipt_log, KeyReceipt(tenant, purpose, month, why, iso(destroyed_day)), once=True)
 
     def receipts(self, tenant: str) -> tuple[KeyReceipt, ...]:
-        mine = [row for row in self._received() if row.tenant == tenant]
+        mine = self._mine(self._receipt_log, tenant)
         return tuple(sorted(mine, key=lambda row: (row.purpose, row.month, row.destroyed_day, row.why)))
 
     def record_stop(self, stop: SourceStop) -> None:
         iso(stop.day)
-        with self._directory.writing():
-            self._said()
-            self._stop_log.append(stop)
-
-    def _said(self) -> list[SourceStop]:
-        with self._directory.reading():
-            self._stops += self._stop_log.more()
-            return list(self._stops)
+        self._append(self._stop_log, stop)
 
     def stops(self, tenant: str) -> tuple[SourceStop, ...]:
-        return tuple(row for row in self._said() if row.tenant == tenant)
+        return self._mine(self._stop_log, tenant)
+
+    def _append(self, log: Log[_Said], row: _Said, *, once: bool = False) -> None:
+        with self._directory.writing():
+            if row not in log.all() or not once:
+                log.append(row)
+
+    def _mine(self, log: Log[_Said], tenant: str) -> tuple[_Said, ...]:
+        with self._directory.reading():
+            return tuple(row for row in log.all() if row.tenant == tenant)
 
     def pinned_policy(self, tenant: str, kind: str, window_start: str, window_end: str) -> set[str]:
         wanted = (tenant, kind, window_start, window_end, "sealed")

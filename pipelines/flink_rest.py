@@ -1,5 +1,6 @@
 """Flink's REST interface: what a cluster runs, how its checkpoints stand, and how a job is ended."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -47,13 +48,20 @@ class FlinkRest:
             return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             message = f"flink: {self.address}{path} answers {error.code}; is it the right cluster and job?"
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             message = f"flink: {self.address}{path} does not answer; is the cluster up?"
         raise FlinkError(message) from None
 
     def overview(self) -> Mapping[str, Any]:
-        """The cluster: `taskmanagers`, `slots-total`, `slots-available`, `jobs-running`, `flink-version`."""
-        return dict(self.ask("/overview"))
+        """The cluster: `taskmanagers`, `slots-total`, `slots-available`, `jobs-running`, `flink-version`.
+
+        Raises:
+          FlinkError: no answer, or one that is not Flink's.
+        """
+        if isinstance(found := self.ask("/overview"), Mapping):
+            return found
+        message = f"flink: {self.address}/overview is no answer of Flink's; is it the address of its REST interface?"
+        raise FlinkError(message)
 
     def jobs(self) -> Mapping[str, str]:
         """The state of each job that the JobManager knows, by id."""

@@ -53,9 +53,9 @@ def stream(run: Invocation, options: Sequence[str], *, readers: int, flink: Opti
 def _on_flink(root: beam.Pipeline, rest: FlinkRest, name: str, judged: StreamOptions) -> int:
     """Submit, and hold the job against what was asked; it then runs without this process."""
     try:
-        need_no_job(rest, name)
+        before = need_no_job(rest, name)
         _submitted(root)
-        job = check_job(rest, name, judged.checkpoints or 0)
+        job = check_job(rest, name, judged.checkpoints or 0, before=before)
     except FlinkError as error:
         raise UsageError(str(error)) from None
     say(f"{name} runs on Flink as job {job}")

@@ -26,7 +26,7 @@ from pipelines.flink_cluster import FlinkCluster
 from pipelines.processes import child_ids
 from tests.benchmarks.idle import CARREL, ROOT
 from tests.benchmarks.live_rate import PARTITIONS, deployment, say
-from tests.support.flink_server import CHECKPOINTED, flink_server
+from tests.support.flink_server import CHECKPOINTED, flink_server, running
 from tests.support.kafka_server import KafkaServer
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -107,9 +107,7 @@ def measured(server: KafkaServer, directory: Path, slots: int, events: int) -> R
     topic = f"stream-{slots}-{events}"
     toml = deployment(server, directory, topic, PARTITIONS)
     publish(server, topic, events)
-    flink = flink_server(directory / topic / "flink")
-    flink.start(task_managers=slots)
-    try:
+    with running(flink_server(directory / topic / "flink"), slots) as flink:
         begun, before = time.monotonic(), parts(flink)
         with submitted(flink, toml, slots) as job:
             while published(toml) < WINDOWS:
@@ -119,8 +117,6 @@ def measured(server: KafkaServer, directory: Path, slots: int, events: int) -> R
             size, took = last.get("state_size", 0), last.get("end_to_end_duration", 0)
         spent = {part: after[part] - before.get(part, 0.0) for part in after}
         return Run(events, seconds, spent, f"{size:,} bytes in {took} ms")
-    finally:
-        flink.stop()
 
 
 def main() -> None:

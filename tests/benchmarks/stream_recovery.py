@@ -26,7 +26,7 @@ from pipelines.flink_cluster import FlinkCluster
 from pipelines.flink_rest import FlinkError
 from tests.benchmarks.live_rate import deployment, say, some_payloads
 from tests.benchmarks.stream_rate import submitted
-from tests.support.flink_server import flink_server
+from tests.support.flink_server import flink_server, running
 from tests.support.kafka_server import KafkaServer
 
 PARTITIONS, EVERY, SETTLED = 2, 0.2, 8.0  # seconds between two refused messages; of calm before a kill
@@ -154,16 +154,6 @@ def library(server: KafkaServer, directory: Path, topic: str) -> Path:
     return toml
 
 
-@contextlib.contextmanager
-def cluster(directory: Path, *, survives: bool = False) -> Iterator[FlinkCluster]:
-    flink = flink_server(directory, survives=survives)
-    flink.start()
-    try:
-        yield flink
-    finally:
-        flink.stop()
-
-
 def main() -> None:
     """Measure and print."""
     rounds, minutes = (int(word) for word in (sys.argv[1:] or ("3", "10")))
@@ -172,15 +162,15 @@ def main() -> None:
         server = KafkaServer(directory)
         server.start()
         try:
-            with cluster(directory / "flink") as flink:
+            with running(flink_server(directory / "flink")) as flink:
                 toml = library(server, directory, "recovery")
                 with Refused(server, "recovery"):
                     killed(server, flink, toml, rounds)
-            with cluster(directory / "survives", survives=True) as flink:
+            with running(flink_server(directory / "survives", survives=True)) as flink:
                 toml = library(server, directory, "survives")
                 with Refused(server, "survives"):
                     survived(flink, toml, rounds)
-            with cluster(directory / "idle") as flink:
+            with running(flink_server(directory / "idle")) as flink:
                 idle(flink, library(server, directory, "idle"), minutes)
         finally:
             server.stop()

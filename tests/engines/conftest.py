@@ -8,7 +8,7 @@ import pytest
 from pipelines.flink_rest import FlinkError
 from pipelines.maven_parts import PartsMissingError
 from tests.support.bigquery_server import BigQueryMissingError, BigQueryServer
-from tests.support.flink_server import flink_server
+from tests.support.flink_server import flink_server, running
 from tests.support.kafka_server import KafkaServer
 from tests.support.postgres_server import PostgresMissingError, PostgresServer
 from tests.support.prism_binary import PrismMissingError, prism_binary
@@ -36,23 +36,37 @@ def kafka(tmp_path_factory):
     server.stop()
 
 
+@contextlib.contextmanager
+def a_cluster(directory, **given):
+    """A standalone Flink of two TaskManagers with a slot each, ended afterwards."""
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running(flink_server(directory, **given)))
+        except (PartsMissingError, FlinkError) as error:
+            missing("flink", error)
+            return
+        yield cluster
+
+
 @pytest.fixture(scope="session")
 def flink(tmp_path_factory, request):
-    """A cluster for all tests, of two TaskManagers with a slot each; one that ends a part starts it again.
+    """A cluster for all tests; one that ends a part starts it again.
 
     Its workers know the Pub/Sub emulator, where there is one.
     """
-    try:
-        cluster = flink_server(tmp_path_factory.mktemp("flink"))
+    with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             with contextlib.suppress(pytest.skip.Exception):
                 patch.setenv("PUBSUB_EMULATOR_HOST", request.getfixturevalue("pubsub_server").host)
-            cluster.start()
-    except (PartsMissingError, FlinkError) as error:
-        missing("flink", error)
-        return
-    yield cluster
-    cluster.stop()
+            cluster = stack.enter_context(a_cluster(tmp_path_factory.mktemp("flink")))
+        yield cluster
+
+
+@pytest.fixture
+def lasting_flink(tmp_path):
+    """A cluster whose jobs outlive their JobManager: ZooKeeper keeps them."""
+    with a_cluster(tmp_path / "flink", survives=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture

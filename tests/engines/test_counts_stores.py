@@ -505,6 +505,8 @@ def test_roles_may_do_what_the_documentation_grants_and_nothing_else(postgres, p
                 _seal(writing)
                 writing.record_receipt("example", "token", "2026-03", "released", "2026-04-10")
                 writing.record_verification("example", KEY.table, KEY.start, 0, "match", "2026-05-02")
+                writing.record_stop(SourceStop("example", "folio", "not_json", 0, "2026-05-02"))
+                assert len(reading.stops("example")) == 1
                 assert list(reading.rows()) == count_rows(TABLE)
                 assert list(reading.ledger("example")) == [(KEY.table, KEY.start)]
                 with pytest.raises(StoreError, match="grant"):

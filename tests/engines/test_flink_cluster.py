@@ -27,10 +27,10 @@ def submit(flink, tmp_path):
     jobs = []
 
     def submitted(*options):
-        need_no_job(flink.rest, "counting")
+        before = need_no_job(flink.rest, "counting")
         words = (*flink.options, *CHECKPOINTED, "--job_name=counting", "--parallelism=2", *options)
         counting(tmp_path, *words).run()
-        jobs.append(check_job(flink.rest, "counting", 2_000))
+        jobs.append(check_job(flink.rest, "counting", 2_000, before=before))
         return jobs[-1]
 
     yield submitted

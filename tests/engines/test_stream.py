@@ -4,12 +4,10 @@ import contextlib
 import datetime as dt
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -19,10 +17,9 @@ from pipelines.configuration import load
 from pipelines.counts_opening import open_counts
 from pipelines.flink_rest import FlinkError
 from tests.attacks.test_canaries import hits
-from tests.engines.test_live import FEBRUARY, HOUR, PARTITIONS, a_log, archive, publish, wait_for
+from tests.engines.test_live import PARTITIONS, a_log, archive, publish, wait_for
 from tests.engines.test_live_pubsub import pulled, some_events
 from tests.support.flink_server import CHECKPOINTED
-from tests.support.held_topic import HeldTopic
 from tests.support.kafka_messages import publish as messages
 from tests.support.kafka_messages import wall
 
@@ -176,51 +173,6 @@ def test_on_a_flink_inside_its_job_server_the_same_log_gives_the_same_bytes(
     assert letters(run, deployment) == letters(run, twin)
 
 
-def test_on_flink_whatever_is_killed_the_same_log_gives_the_same_bytes(run, kafka, flink, postgres, library, tmp_path):
-    names = [postgres.make_database() for _ in range(2)]
-    deployment, twin = library(
-        "stream.flink",
-        counts=postgres.address(names[0]),
-        twin_counts=postgres.address("twin_of_" + names[0]),
-    )
-    with postgres.connect() as session:
-        session.autocommit = True
-        session.execute(f"CREATE DATABASE twin_of_{names[0]} TEMPLATE {names[0]}")
-    log, rng = a_log(seed=3, events=50_000, mark=MARK), random.Random(3)
-    topic = HeldTopic(kafka.brokers, "stream.flink", PARTITIONS, FEBRUARY)
-    parts = [log[at * len(log) // 5 : (at + 1) * len(log) // 5] for at in range(5)]
-
-    topic.come(parts[0])
-    with on_flink(flink, deployment) as job:
-        wait_for_checkpoints(flink, job)
-        topic.come(parts[1])
-        time.sleep(rng.uniform(0, 2))
-        flink.kill("taskmanager-1")
-        flink.start_task_manager(1)
-        topic.come(parts[2])
-        wait_for_checkpoints(flink, job)
-        flink.kill_worker(rng.randrange(len(flink.workers())))
-        topic.come(parts[3])
-        kafka.kill()
-        kafka.start()
-        wait_for_checkpoints(flink, job)
-        none_is_early(deployment, parts[3][-1][0])
-        flink.kill("jobmanager")
-    retained = flink.retained(job)
-    flink.start_job_manager()
-    flink.wait(2)
-    topic.come(parts[4])
-    topic.let_go()
-    with on_flink(flink, deployment, f"--savepoint_path={retained}"):
-        wait_for(lambda: is_published(deployment), LONG)
-
-    expected = replay(run, twin, log, tmp_path)
-    assert len(expected) > 100
-    assert released(deployment) == expected
-    assert letters(run, deployment) == letters(run, twin)
-    nothing_is_told(flink, tmp_path)
-
-
 def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint_holds_it(run, pubsub, flink, tmp_path):
     made, deployment = pubsub.make(), tmp_path / "library"
     run("init", deployment, "--secrets", tmp_path / "secrets")
@@ -314,13 +266,6 @@ def stopped(deployment):
 
 def count_letters(run, deployment):
     return sum(amount for *_, amount in letters(run, deployment))
-
-
-def none_is_early(deployment, stamp):
-    """Nothing is out before the shortest H and the grace have passed after its window."""
-    for row in ledger(deployment).values():
-        end = dt.datetime.fromisoformat(row.window_end).replace(tzinfo=ZoneInfo("America/New_York"))
-        assert end.timestamp() * 1000 + 49 * HOUR <= stamp
 
 
 def nothing_is_told(flink, tmp_path):

@@ -26,6 +26,7 @@ GOOD = {
 }
 OTHER = {"jid": "b" * 32, "name": "other", "state": "RUNNING"}
 GONE = {"jid": "c" * 32, "name": "carrel", "state": "CANCELED"}
+BEFORE = {"c" * 32}
 
 
 def told(completed, failed, too_early=1):
@@ -47,7 +48,7 @@ def cluster(settings, state="RUNNING", checkpoints=None):
 
 def test_a_job_with_the_checkpoints_asked_for_stays():
     with answering(cluster(GOOD)) as (rest, asked):
-        assert check_job(rest, "carrel", 30_000) == JOB
+        assert check_job(rest, "carrel", 30_000, before=BEFORE) == JOB
 
     assert not [method for method, *_ in asked if method == "PATCH"]
 
@@ -66,7 +67,7 @@ def test_a_job_with_the_checkpoints_asked_for_stays():
 )
 def test_a_job_with_other_checkpoints_is_cancelled(settings, said):
     with answering(cluster(settings)) as (rest, asked), pytest.raises(FlinkCheckError) as caught:
-        check_job(rest, "carrel", 30_000)
+        check_job(rest, "carrel", 30_000, before=BEFORE)
 
     assert str(caught.value).startswith(f"flink: job carrel was cancelled: {said}")
     assert "\n" not in str(caught.value)
@@ -90,7 +91,7 @@ def test_a_job_whose_checkpoints_do_not_get_complete_is_cancelled(checkpoints, t
     answers = cluster({**GOOD, "interval": 1_000}, checkpoints=checkpoints)
     answers[f"GET /jobs/{JOB}"] = {"state": "RUNNING", "vertices": tasks}
     with answering(answers) as (rest, asked), pytest.raises(FlinkCheckError) as caught:
-        check_job(rest, "carrel", 1_000, seconds=0.3 if len(checkpoints) == 1 else 60)
+        check_job(rest, "carrel", 1_000, before=BEFORE, seconds=0.3 if len(checkpoints) == 1 else 60)
 
     assert str(caught.value).startswith(f"flink: job carrel was cancelled: {said}")
     assert asked[-1][:2] == ("PATCH", f"/jobs/{JOB}?mode=cancel")
@@ -99,7 +100,7 @@ def test_a_job_whose_checkpoints_do_not_get_complete_is_cancelled(checkpoints, t
 def test_a_job_stays_whose_first_checkpoints_came_too_early_or_failed_once():
     checkpoints = [told(0, 0, too_early=9), told(0, 1, too_early=9), told(1, 1, too_early=9)]
     with answering(cluster(GOOD, checkpoints=checkpoints)) as (rest, asked):
-        assert check_job(rest, "carrel", 30_000) == JOB
+        assert check_job(rest, "carrel", 30_000, before=BEFORE) == JOB
 
     assert not [method for method, *_ in asked if method == "PATCH"]
 
@@ -109,7 +110,7 @@ def test_a_job_that_has_ended_when_it_is_first_seen_is_told():
     answers = {**cluster(GOOD, "FAILED"), "GET /overview": FITS}
     answers["GET /jobs/overview"] = [{"jobs": [OTHER, GONE]}, {"jobs": [OTHER, GONE, ours]}]
     with answering(answers) as (rest, _), pytest.raises(FlinkCheckError, match="ended as it began"):
-        check_job(rest, "carrel", 30_000)
+        check_job(rest, "carrel", 30_000, before=BEFORE)
     answers["GET /jobs/overview"] = [*[{"jobs": [OTHER, GONE]}] * 2, {"jobs": [OTHER, GONE, ours]}]
     with answering(answers) as (rest, _):
         before = need_no_job(rest, "carrel")
@@ -121,14 +122,14 @@ def test_a_job_that_ends_before_its_first_checkpoint_is_told():
     answers = cluster(GOOD, checkpoints=told(0, 0))
     answers[f"GET /jobs/{JOB}"] = [{"state": "RUNNING"}, {"state": "RUNNING"}, {"state": "FAILED"}]
     with answering(answers) as (rest, _), pytest.raises(FlinkCheckError, match="ended as it began"):
-        check_job(rest, "carrel", 30_000)
+        check_job(rest, "carrel", 30_000, before=BEFORE)
 
 
 def test_a_job_that_ends_as_it_begins_or_never_comes_is_told():
     with answering(cluster(GOOD, "FAILED")) as (rest, _), pytest.raises(FlinkCheckError, match="ended as it began"):
-        check_job(rest, "carrel", 30_000)
+        check_job(rest, "carrel", 30_000, before=BEFORE)
     with answering({"GET /jobs/overview": {"jobs": []}}) as (rest, _), pytest.raises(FlinkCheckError, match="not run"):
-        check_job(rest, "carrel", 30_000, seconds=0)
+        check_job(rest, "carrel", 30_000, before=BEFORE, seconds=0)
 
 
 def test_a_second_job_of_one_name_is_refused():

@@ -203,8 +203,17 @@ def submitted(directory, monkeypatch):
         return Job(done)
 
     monkeypatch.setattr(streaming, "build", build)
-    monkeypatch.setattr(streaming, "need_no_job", lambda rest, name: done.append(("alone", rest.address, name)))
-    monkeypatch.setattr(streaming, "check_job", lambda rest, name, ms: done.append(("checked", name, ms)) or "job-id")
+
+    def need_no_job(rest, name):
+        done.append(("alone", rest.address, name))
+        return {"ended-before"}
+
+    def check_job(rest, name, ms, *, before):
+        done.append(("checked", name, ms, *before))
+        return "job-id"
+
+    monkeypatch.setattr(streaming, "need_no_job", need_no_job)
+    monkeypatch.setattr(streaming, "check_job", check_job)
 
     def submit(*words, flink=None):
         run = Invocation(directory / "carrel.toml", now=0)
@@ -223,7 +232,7 @@ def test_a_job_for_flink_is_held_against_what_was_asked_and_left_alone(submitted
         ((*FLINK, *ALWAYS), 3, False),
         ("alone", "http://127.0.0.1:8081", "carrel-example"),
         "run",
-        ("checked", "carrel-example", 2000),
+        ("checked", "carrel-example", 2000, "ended-before"),
     ]
     assert capsys.readouterr().out == "carrel-example runs on Flink as job job-id\n"
 

@@ -1,14 +1,19 @@
 """A topic whose end is never proven while it is held, so that messages older than the wall clock can come in steps.
 
 A proof says that nothing arrives any more until an hour ago: what a test publishes after it would be late. So on
-each partition a transaction is open at any time: it is closed only behind the next one.
+each partition a transaction is open at any time: it is closed only behind the next one, and only when every reader has
+asked again how far the topic goes. A reader that asked before the next one was opened would read on past what it was
+told then, and rightly take that for a proof.
 """
 
 import json
 import random
+import time
 from collections.abc import Sequence
 
 from confluent_kafka import Producer
+
+ASKED_AGAIN = 8.0  # seconds; an idle reader asks every five
 
 
 class HeldTopic:
@@ -33,6 +38,7 @@ class HeldTopic:
             self._open.poll(0)
         assert self._open.flush(60) == 0
         after = self._begin(log[-1][0])
+        time.sleep(ASKED_AGAIN)
         self.let_go()
         self._open = after
 

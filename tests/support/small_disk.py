@@ -1,8 +1,10 @@
-"""Replays a deployment on a disk of its own that is full: ENOSPC from a real file system, not from a limit.
+"""Small disks that get full: ENOSPC from a real file system, not from a limit.
 
-Run within a mount namespace: unshare -Urm python -m tests.support.small_disk DISK LIBRARY RESULT ROOM...
+To replay on one, within a mount namespace:
+unshare -Urm python -m tests.support.small_disk DISK LIBRARY RESULT ROOM...
 """
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +16,71 @@ from pipelines.invocation import _said
 from tests.support.replaying import replayed
 
 _SIZE = 64 << 20
+_ALONE = ("unshare", "-Urm")
+_ROOT = Path(__file__).parents[2]
+
+
+class SmallDiskMissingError(Exception):
+    """No mount namespace may be made here."""
+
+
+class SmallDisk:
+    """A disk of its own, which only those processes see that are started by `launcher`.
+
+    In its folder `full` is another, on which there is room for a page.
+
+    Args:
+      folder: an empty one, where they find it.
+      size: bytes.
+
+    Raises:
+      SmallDiskMissingError: there can be none.
+    """
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder = folder
+        tmpfs = "mount -t tmpfs carrel -o size"
+        mount = f'{tmpfs}={size} "$0" && mkdir "$0/full" && {tmpfs}=4096 "$0/full" && echo there'
+        try:
+            self._holder = subprocess.Popen(
+                [*_ALONE, "sh", "-c", f"{mount} && exec cat", str(folder)],  # it ends with who started it
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise SmallDiskMissingError(error.strerror) from None
+        assert self._holder.stdout is not None
+        if self._holder.stdout.readline() != b"there\n":
+            self.close()
+            message = "no mount namespace may be made here"
+            raise SmallDiskMissingError(message)
+        self.launcher = (
+            "nsenter",
+            f"--target={self._holder.pid}",
+            "--user",
+            "--mount",
+            "--wd",
+            "--preserve-credentials",
+        )
+        self.seen = Path(f"/proc/{self._holder.pid}/root{folder}")  # from here
+
+    def fill(self) -> None:
+        """Write until the kernel says that nothing is left; once more, what others have freed meanwhile."""
+        with (self.seen / "filler").open("ab", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+
+    def make_room(self) -> None:
+        (self.seen / "filler").unlink()
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.communicate()
 
 
 def main(disk: Path, library: Path, result: Path, rooms: list[int]) -> None:
