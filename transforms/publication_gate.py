@@ -7,9 +7,8 @@ import apache_beam as beam
 from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.trigger import AccumulationMode, DefaultTrigger  # noqa: TID251 - the gate is one
-from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue  # noqa: TID251 - as above
+from apache_beam.transforms.window import FixedWindows, TimestampedValue  # noqa: TID251 - as above
 from apache_beam.utils.timestamp import Timestamp
-from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.chunks import RawChunk
 from schemas.counts import Tally
@@ -18,7 +17,7 @@ from schemas.policy import PrivacyPolicy
 from transforms.gate import Gate, opens_at, windows_lost, windows_passed
 from transforms.keys import OpensKeys
 from transforms.privacy.times import HOUR, Zone
-from transforms.tally import Gathering, seal_tally
+from transforms.tally import seal_tally
 
 Keyed = Tuple[str, Waiting]  # table/start/end -> what waits
 
@@ -53,38 +52,26 @@ class _WaitForPublication(beam.DoFn):
         self._keys = self._keyring.open()
         self._zone = Zone(self._policy.time_zone)
 
-    def start_bundle(self) -> None:
-        self._gathering = Gathering()
-
     def process(self, element: Tally, clock: Timestamp = beam.DoFn.TimestampParam) -> Iterator[Keyed]:  # type: ignore[assignment]
         table = self._tables.get(element.key.table)
         if table is None:
             return
-        if opens_at(table, element.key, self._zone) * 1000 <= clock.micros:
+        opens = opens_at(table, element.key, self._zone)
+        if opens * 1000 <= clock.micros:
             # Not late, but its window is out: counted and never added. The gate would drop it without a word.
             Metrics.counter(self._source, f"closed/{table.name}").inc(element.n_acts)
             return
-        for union in self._gathering.add(element):
-            yield self._waiting(union)  # type: ignore[misc] # Beam unpacks the timestamp
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        for union in self._gathering.rest():
-            stamped = self._waiting(union)
-            yield GlobalWindows.windowed_value(stamped.value, stamped.timestamp)
-
-    def _waiting(self, union: Tally) -> TimestampedValue:
-        key = union.key
-        sealed = seal_tally(union, self._keys.month(key.month))
-        waiting = Waiting(key, ACTS, self._source, rows=sealed.rows, blob=sealed.blob)
-        return _keyed(waiting, opens_at(self._tables[key.table], key, self._zone))
+        sealed = seal_tally(element, self._keys.month(element.key.month))
+        waiting = Waiting(element.key, ACTS, self._source, rows=sealed.rows, blob=sealed.blob)
+        yield _keyed(waiting, opens)  # type: ignore[misc] # Beam unpacks the timestamp
 
 
 @dataclass(eq=False)
 class WaitForPublication(beam.PTransform[PCollection[Tally], PCollection[Keyed]]):
     """Seal tallies of a gate's tables and stamp them with their window's publication time.
 
-    Input: tallies of one source, each at the reader's clock, in the global window. Output: what waits, by window, one
-    or more for each (bundle, window); tallies whose window has been published are left out and counted.
+    Input: tallies of one source, each at the reader's clock. Output: what waits, by window; tallies whose window
+    has been published are left out and counted.
     """
 
     policy: PrivacyPolicy

@@ -107,31 +107,9 @@ class TallyActs(beam.PTransform[PCollection[CellBatch], PCollection[Tally]]):
         return pcoll | "Tally" >> beam.ParDo(_Tally(self.grains, self.keyring))
 
 
-class Gathering:
-    """A bundle's tallies by window: a chunk's rows of one window may be few, and a sealed blob has its cost."""
-
-    def __init__(self) -> None:
-        self._tallies: dict[WindowKey, list[Tally]] = {}
-        self._rows: Counter[WindowKey] = Counter()
-
-    def add(self, one: Tally) -> Iterator[Tally]:
-        """Take a tally in; give the union of its window once that is large enough."""
-        self._tallies.setdefault(one.key, []).append(one)
-        self._rows[one.key] += len(one)
-        if self._rows[one.key] >= _ENOUGH:
-            yield self._union(one.key)
-
-    def rest(self) -> Iterator[Tally]:
-        """The unions that were not given yet, by window."""
-        for key in sorted(self._tallies):
-            yield self._union(key)
-
-    def _union(self, key: WindowKey) -> Tally:
-        self._rows.pop(key)
-        return Tally.concat(self._tallies.pop(key))
-
-
 class _Seal(beam.DoFn):
+    """Gathers a bundle's tallies by window first: a chunk's rows of one window may be few, and a blob has its cost."""
+
     def __init__(self, keyring: OpensKeys) -> None:
         self._keyring = keyring
 
@@ -139,18 +117,22 @@ class _Seal(beam.DoFn):
         self._keys = self._keyring.open()
 
     def start_bundle(self) -> None:
-        self._gathering = Gathering()
+        self._gathered: dict[WindowKey, list[Tally]] = {}
+        self._rows: Counter[WindowKey] = Counter()
 
     def process(self, element: Tally) -> Iterator[SealedTally]:
-        for union in self._gathering.add(element):
-            yield self._sealed(union)
+        self._gathered.setdefault(element.key, []).append(element)
+        self._rows[element.key] += len(element)
+        if self._rows[element.key] >= _ENOUGH:
+            yield self._sealed(element.key)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for union in self._gathering.rest():
-            yield GlobalWindows.windowed_value(self._sealed(union))
+        for key in sorted(self._gathered):
+            yield GlobalWindows.windowed_value(self._sealed(key))
 
-    def _sealed(self, union: Tally) -> SealedTally:
-        return seal_tally(union, self._keys.month(union.key.month))
+    def _sealed(self, key: WindowKey) -> SealedTally:
+        self._rows.pop(key)
+        return seal_tally(Tally.concat(self._gathered.pop(key)), self._keys.month(key.month))
 
 
 @dataclass(eq=False)

@@ -103,7 +103,7 @@ def test_nothing_crosses_an_edge_as_a_pickle(graph):
     assert all(part.is_deterministic() for part in crossing.values())
 
 
-def test_the_graph_ends_in_four_types_and_none_of_them_is_personal(graph):
+def test_the_graph_ends_in_three_types_and_none_of_them_is_personal(graph):
     found = leaves_of(graph[0])
     consumed = {name for one in found.values() for name in one.inputs.values()}
     ends = {

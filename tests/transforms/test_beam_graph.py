@@ -46,7 +46,7 @@ def a_job(directory, policy):
         key.write_bytes(secret(month) + b"0")
     at = KeyringAt(str(keyring), TENANT, "store", NOW)
     lookups = {rules.name: {} for rules in SOURCES}
-    return Job(TENANT, policy, SOURCES, at, lookups, RECIPIENT, NOW)
+    return Job(TENANT, policy, SOURCES, at, lookups, RECIPIENT, NOW, "2027-01-15")
 
 
 @contextlib.contextmanager

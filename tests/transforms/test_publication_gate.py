@@ -1,9 +1,7 @@
 """The gate's steps: at which time and under which key things wait, what is closed, and that nothing waits in clear."""
 
 import datetime as dt
-from dataclasses import fields
 
-import numpy as np
 import pytest
 from apache_beam.utils.timestamp import MIN_TIMESTAMP, Timestamp
 from beam_free_job import Keys
@@ -13,7 +11,6 @@ from rowwise import begins
 from schemas.chunks import RawChunk
 from schemas.counts import Tally, WindowKey
 from schemas.gate import ACTS, GAP, TICK, Delivered, Passage
-from transforms import tally
 from transforms.gate import Gate, GateFeed
 from transforms.publication_gate import _TakeChunks, _TellWindows, _WaitForPublication
 from transforms.tally import open_tally
@@ -37,25 +34,12 @@ def gate(*tables, others=()):
     return Gate(SOURCE, tables, feeds)
 
 
-def waited(*tallies, clock=None):
-    """What a bundle's tallies become, with key and time in ms; `clock` in ms, None where the reader has none."""
+def waited(tally, clock=None):
+    """What a tally becomes, with its key and its time in ms; `clock` in ms, None where the reader has none."""
     waiting = _WaitForPublication(POLICY, gate(TOTALS), SOURCE, OpensKeys())
     waiting.setup()
-    waiting.start_bundle()
     at = MIN_TIMESTAMP if clock is None else Timestamp(micros=clock * 1000)
-    early = [one for given in tallies for one in waiting.process(given, at)]
-    return [(*one.value, one.timestamp.micros / 1000) for one in (*early, *waiting.finish_bundle())]
-
-
-def a_tally(key, *cells):
-    """One act in each of some cells."""
-    empty, rows = Tally.empty(key), len(cells)
-    columns = {
-        field.name: np.zeros((rows, *column.shape[1:]), column.dtype)
-        for field in fields(Tally)[1:]
-        for column in [getattr(empty, field.name)]
-    }
-    return Tally(key, **columns | {"cell": np.array(cells, np.int64)})
+    return [(*one.value, one.timestamp.micros / 1000) for one in waiting.process(tally, at)]
 
 
 def told(delivered, *tables, others=()):
@@ -75,26 +59,6 @@ def test_a_tally_waits_sealed_until_the_last_moment_before_its_hour(clock):
     assert (key, at) == ("totals/2026-03-01/2026-04-01", OPENS - 1)
     assert (one.what, one.key, one.source) == (ACTS, MARCH, SOURCE)
     assert len(open_tally(MARCH, one.blob, Keys().month("2026-03"))) == 0
-
-
-def test_a_bundles_tallies_of_one_window_wait_as_one():
-    april = WindowKey("totals", "2026-04-01", "2026-05-01")
-
-    out = waited(a_tally(MARCH, 1, 2), a_tally(april, 3), a_tally(MARCH, 4))
-
-    assert [(key, one.rows, at > OPENS) for key, one, at in out] == [
-        ("totals/2026-03-01/2026-04-01", 3, False),
-        ("totals/2026-04-01/2026-05-01", 1, True),
-    ]
-    assert open_tally(MARCH, out[0][1].blob, Keys().month("2026-03")).cell.tolist() == [1, 2, 4]
-
-
-def test_a_union_that_is_large_enough_does_not_wait_for_the_bundle_to_end(monkeypatch):
-    monkeypatch.setattr(tally, "_ENOUGH", 3)
-
-    out = waited(a_tally(MARCH, 1, 2), a_tally(MARCH, 3), a_tally(MARCH, 4))
-
-    assert [one.rows for _, one, _ in out] == [3, 1]
 
 
 @pytest.mark.parametrize("clock", [OPENS, OPENS + HOUR])
