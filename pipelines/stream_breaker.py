@@ -21,7 +21,6 @@ from transforms.privacy.times import HOUR
 
 _HOURS: dict[tuple[str, str], Breaker] = {}  # by tenant and source: chains of transforms come and go
 _LOCK = threading.Lock()
-_NEVER_STOPPED = ("", 0)
 
 
 def stands(counts: CountsStore, tenant: str) -> dict[str, SourceStop]:
@@ -81,9 +80,8 @@ class JudgeRefusals:
         tenant = self.deployment.tenant
         with open_counts(self.deployment.counts_store) as counts:
             last = stands(counts, tenant).get(source)
-            was, accepts_until = _NEVER_STOPPED if last is None else (last.reason, last.accepts_until)
-            if read_at < accepts_until:
-                return accepts_until
-            if not was:
+            if last is not None and read_at < last.accepts_until:
+                return last.accepts_until
+            if last is None or not last.reason:
                 counts.record_stop(SourceStop(tenant, source, reason, 0, utc_day(read_at).isoformat()))
         raise BreakerOpenError(source, reason)
