@@ -191,9 +191,7 @@ def test_on_flink_a_subscription_is_read_once_and_acknowledged_when_a_checkpoint
         pubsub.publish(made, good + bad[60:])
         wait_for(lambda: count_letters(run, deployment) >= 90, LONG)
         wait_for_checkpoints(flink, job, 3)
-    for pid in flink.workers():  # with them go the leases of what was not acknowledged
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_workers(flink)  # with them go the leases of what was not acknowledged
 
     assert pubsub.left(made.subscription, seconds=25) == []
     assert count_letters(run, deployment) == 90
@@ -241,13 +239,15 @@ def test_on_flink_a_source_that_refuses_too_much_is_left_to_its_bus_until_it_is_
     with on_flink(flink, deployment) as job:
         wait_for(lambda: stopped(deployment) == ["unknown_kind"], LONG)
         wait_for_checkpoints(flink, job)
+        failures = len(flink.rest.exceptions(job))
+        wait_for_checkpoints(flink, job, 4)
+        assert len(flink.rest.exceptions(job)) == failures, "it is left alone, and the job lives"
         told = json.loads(run("-c", toml, "status", "--json", code=1).stdout)
         assert told["breakers"] == {"carrel-event": "unknown_kind"}
         assert count_letters(run, deployment) == 0, "nothing of the bundle is kept"
 
         run("-c", toml, "sources", "resume", "carrel-event", "--accept")
-        flink.kill_worker(0)  # readers look before they read, and else once a minute
-        flink.kill_worker(0)
+        kill_workers(flink)  # readers that are made anew look at once, the others once a minute
         wait_for(lambda: count_letters(run, deployment) == 150, LONG)
     assert stopped(deployment) == ["unknown_kind", ""]
 
@@ -256,6 +256,12 @@ def on_pubsub(deployment, subscription):
     toml = deployment / "carrel.toml"
     bus = f'bus = {{ kind = "pubsub", subscription = "{subscription}" }}\nstate_is_only_copy = true\n'
     toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
+
+
+def kill_workers(flink):
+    for pid in flink.workers():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def stopped(deployment):
