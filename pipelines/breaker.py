@@ -78,13 +78,26 @@ class Breaker:
         is_share = self.rejects >= FEWEST and self.rejects * SHARE > self.messages * whole
         return is_share or self.rejects >= AN_HOUR * hours * whole
 
+    def judged(
+        self, counts: Mapping[str, int], spans: Sequence[ArrivalSpan], *, window: int, now: int, whole: float = 1.0
+    ) -> "Breaker":
+        """With one more batch of some window: `reason` says why that is too much. Itself where nothing is to be judged.
 
-def refused(counts: Mapping[str, int]) -> "Counter[str]":
-    """How many messages were refused, by reason.
+        Args:
+          counts: the batch's conservation counts of the source, by name.
+          whole: how many times as much the window has as was read of it with this batch; 1 where that is not known.
+        """
+        if not counts or now < self.accepts_until:
+            return self
+        before = self if self.window == window else Breaker(window=window)
+        reasons = _refused(counts)
+        found = before.after(spans, counts.get("messages", 0), reasons.total())
+        is_over = bool(reasons) and found.is_over(whole)
+        return replace(found, reason=reasons.most_common(1)[0][0]) if is_over else found
 
-    Args:
-      counts: conservation counts of one source, by name.
-    """
+
+def _refused(counts: Mapping[str, int]) -> "Counter[str]":
+    """How many messages were refused, by reason; of several with as many the first by name comes first."""
     return Counter(
         {
             name.removeprefix(_REJECTED): amount
@@ -92,11 +105,6 @@ def refused(counts: Mapping[str, int]) -> "Counter[str]":
             if name.startswith(_REJECTED) and name != f"{_REJECTED}{Reason.GAP}"
         }
     )
-
-
-def most_refused(reasons: "Counter[str]") -> str:
-    """The reason of most of them; of several the first by name."""
-    return reasons.most_common(1)[0][0]
 
 
 def breaker(store: WorkStore, reader: str, source: str) -> Breaker:
@@ -132,15 +140,13 @@ def judge(
     Raises:
       BreakerOpenError: it refuses too much; the batch must not be committed.
     """
-    reasons = refused({name: amount for (_, name), amount in counts.items()})
     before = breaker(store, reader, source)
-    if not counts or now < before.accepts_until:
+    mine = {name: amount for (_, name), amount in counts.items()}
+    found = before.judged(mine, spans, window=window, now=now, whole=whole)
+    if found is before:
         return
-    if before.window != window:
-        before = Breaker(window=window)
-    found = before.after(spans, counts.get((source, "messages"), 0), reasons.total())
-    if reasons and found.is_over(whole):
-        raise BreakerOpenError(source, most_refused(reasons))
+    if found.reason:
+        raise BreakerOpenError(source, found.reason)
     _keep(transaction, reader, source, found)
 
 

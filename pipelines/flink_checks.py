@@ -34,10 +34,11 @@ def need_no_job(rest: FlinkRest, name: str) -> Collection[str]:
     if wrong := wrong_version(rest.overview().get("flink-version")):
         message = f"flink: {rest.address} {wrong}; this runs on {' and '.join(SUPPORTED)}, nothing was submitted"
         raise FlinkCheckError(message)
-    if jobs := running(rest, name):
-        message = f"flink: job {name} runs already ({jobs[0]}); stop it with a savepoint first"
+    jobs = _called(rest, name)
+    if alive := _alive(jobs):
+        message = f"flink: job {name} runs already ({alive[0]}); stop it with a savepoint first"
         raise FlinkCheckError(message)
-    return _called(rest, name)
+    return jobs.keys()
 
 
 def check_job(rest: FlinkRest, name: str, interval: int, *, before: Collection[str], seconds: float = 300) -> str:
@@ -158,7 +159,11 @@ def _often(interval: object) -> str:
 
 def running(rest: FlinkRest, name: str) -> Sequence[str]:
     """The ids of the jobs of this name that have not ended."""
-    return sorted(job for job, state in _called(rest, name).items() if state not in ENDED)
+    return _alive(_called(rest, name))
+
+
+def _alive(jobs: Mapping[str, str]) -> Sequence[str]:
+    return sorted(job for job, state in jobs.items() if state not in ENDED)
 
 
 def _called(rest: FlinkRest, name: str) -> Mapping[str, str]:

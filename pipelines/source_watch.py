@@ -49,7 +49,7 @@ class SourceWatch:
     def _look(self, counts: CountsStore) -> None:
         stop = stands(counts, self.deployment.tenant).get(self.source)
         self._may_read = stop is None or not stop.reason
-        hour = now() // HOUR
-        if self.keys is not None and hour != self._hour:
-            self.keys.end(counts, now())
-            self._hour = hour
+        at = now()
+        if self.keys is not None and at // HOUR != self._hour:
+            self.keys.end(counts, at)
+            self._hour = at // HOUR

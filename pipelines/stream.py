@@ -51,8 +51,7 @@ def build(
         job = job_of(deployment, policy, counts, now)
         starts = starts_of(deployment, policy, counts, now=now, is_restored=is_restored)
     gates = gates_of(deployment, policy, {name: start.begins for name, start in starts.items()})
-    first = {table.name: min(feed.begins for feed in gate.feeds) for gate in gates for table in gate.tables}
-    keys = StreamKeys(deployment, policy, first)
+    keys = StreamKeys(deployment, policy, {table.name: gate.begins for gate in gates for table in gate.tables})
     reads = {
         source.name: read_bus(
             _bus(source.name, source.bus, starts[source.name], readers, policy.digest),

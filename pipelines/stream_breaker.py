@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import Mapping, Optional
 
-from pipelines.breaker import Breaker, BreakerOpenError, most_refused, refused
+from pipelines.breaker import Breaker, BreakerOpenError
 from pipelines.configuration import Deployment
 from pipelines.counts_opening import open_counts
 from pipelines.counts_rows import SourceStop
@@ -61,19 +61,13 @@ class JudgeRefusals:
         Raises:
           BreakerOpenError: it refuses too much; nothing of the bundle may be kept.
         """
-        reasons = refused(counts)
         place, window = (self.deployment.tenant, source), read_at // HOUR
         with _LOCK:
             before = _HOURS.get(place, Breaker())
-            if before.window != window:
-                before = Breaker(window=window, accepts_until=before.accepts_until)
-            if read_at < before.accepts_until:
-                return
-            after = before.after(() if span is None else (span,), counts.get("messages", 0), reasons.total())
-            if not (reasons and after.is_over()):
-                _HOURS[place] = after
-                return
-            _HOURS[place] = Breaker(window=window, accepts_until=self._stop(source, most_refused(reasons), read_at))
+            found = before.judged(counts, () if span is None else (span,), window=window, now=read_at)
+            if found.reason:
+                found = Breaker(window=window, accepts_until=self._stop(source, found.reason, read_at))
+            _HOURS[place] = found
 
     def _stop(self, source: str, reason: str, read_at: int) -> int:
         """Until when the operator takes all that it refuses, ms UTC; where he does not, it is stopped."""

@@ -44,6 +44,11 @@ class Gate:
     tables: Tuple[Table, ...]
     feeds: Tuple[GateFeed, ...]
 
+    @property
+    def begins(self) -> int:
+        """The civil day number from which its windows are told: one that begins before another source is void."""
+        return min(feed.begins for feed in self.feeds)
+
 
 def opens_at(table: Table, key: WindowKey, zone: Zone) -> int:
     """The publication time of a window, ms UTC."""

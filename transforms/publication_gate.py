@@ -86,7 +86,7 @@ class WaitForPublication(beam.PTransform[PCollection[Tally], PCollection[Keyed]]
 class _TellWindows(beam.DoFn):
     def __init__(self, gate: Gate, time_zone: str) -> None:
         self._tables = gate.tables
-        self._begins = min(feed.begins for feed in gate.feeds)  # what begins before one of the others is void, not held
+        self._begins = gate.begins
         self._time_zone = time_zone
 
     def setup(self) -> None:

@@ -22,6 +22,7 @@ from tests.engines.test_live_pubsub import pulled, some_events
 from tests.support.flink_server import CHECKPOINTED
 from tests.support.kafka_messages import publish as messages
 from tests.support.kafka_messages import wall
+from tests.support.replaying import edit
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(2000)]
 ROOT = Path(__file__).parents[2]
@@ -253,9 +254,8 @@ def test_on_flink_a_source_that_refuses_too_much_is_left_to_its_bus_until_it_is_
 
 
 def on_pubsub(deployment, subscription):
-    toml = deployment / "carrel.toml"
     bus = f'bus = {{ kind = "pubsub", subscription = "{subscription}" }}\nstate_is_only_copy = true\n'
-    toml.write_text(toml.read_text().replace('adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}'))
+    edit(deployment / "carrel.toml", 'adapter = "carrel-event"\n', f'adapter = "carrel-event"\n{bus}')
 
 
 def kill_workers(flink):

@@ -14,11 +14,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
 from released import released
-from replaying import checkouts, deployment, positions, replayed, windows, write
+from replaying import checkouts, deployment, positions, replayed, said_of_replay, windows, write
 
 from pipelines.configuration import load
 from pipelines.inputs import InputError
-from pipelines.invocation import _said
 from pipelines.run import begun
 from pipelines.work_store import WorkStore
 
@@ -192,12 +191,7 @@ def test_a_directory_that_an_archives_pattern_finds_is_said_and_nothing_is_begun
 def replayed_on_a_disk_of(library, size, said):
     """In a child: no file may grow beyond `size` bytes, as on a disk that is full; says the line that a person reads."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    try:
-        replayed(library)
-    except Exception as error:  # noqa: BLE001 - what a person reads of any error
-        said.send(_said(error))
-    else:
-        said.send(("", 0))
+    said.send(said_of_replay(library))
 
 
 @pytest.mark.parametrize("size", [40_000, 200_000, 400_000])

@@ -13,6 +13,7 @@ from typing import Iterable
 from pipelines.configuration import capabilities, load
 from pipelines.counts_opening import open_counts
 from pipelines.initialise import init
+from pipelines.invocation import _said
 from pipelines.replay import Request, Summary, replay
 from pipelines.work_store import WorkStore
 from pipelines.work_values import Position
@@ -47,6 +48,15 @@ def replayed(directory: Path, *paths: Path, now: str = "2026-06-01", **asked: ob
     found = load(directory / "carrel.toml")
     policy = compile_policy(found.policy_text, capabilities(found))
     return replay(found, policy, Request(paths=paths, **asked), now=at(now))  # type: ignore[arg-type]
+
+
+def said_of_replay(directory: Path) -> tuple[str, int]:
+    """The line that a person reads of a replay, and its exit code; empty and 0 of one that went well."""
+    try:
+        replayed(directory)
+    except Exception as error:  # noqa: BLE001 - what a person reads of any error
+        return _said(error)
+    return "", 0
 
 
 def checkouts(

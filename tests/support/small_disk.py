@@ -12,8 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.invocation import _said
-from tests.support.replaying import replayed
+from tests.support.replaying import replayed, said_of_replay
 
 _SIZE = 64 << 20
 _ALONE = ("unshare", "-Urm")
@@ -99,12 +98,7 @@ def main(disk: Path, library: Path, result: Path, rooms: list[int]) -> None:
     for room in rooms:
         left = os.statvfs(disk)
         filler.write_bytes(bytes(left.f_bavail * left.f_frsize - room))
-        try:
-            replayed(home)
-        except Exception as error:  # noqa: BLE001 - what a person reads of any error
-            said.append(_said(error))
-        else:
-            said.append(("", 0))
+        said.append(said_of_replay(home))
         filler.unlink()
     replayed(home)
     shutil.copytree(home, result)
